@@ -1,0 +1,160 @@
+//! Messages between a driver and the processes of package `microagent-vmm`; no I/O.
+//!
+//! A driver starts `microagent-vmm guard` or `microagent-vmm serve-vsock` with one JSON
+//! document on standard input (read to its end) and these descriptors:
+//!
+//! | descriptor | guard | serve-vsock |
+//! |---|---|---|
+//! | 0 | [`GuardSpec`] | [`ServeVsockSpec`] |
+//! | 1 | [`GuardReport`] lines, one JSON object each | nothing |
+//! | 2 | log | log |
+//! | [`LIFE_FD`] | read end of the life pipe (attached only) | the same |
+//! | [`VHOST_LISTENER_FD`] | | listening Unix socket for the vhost-user frontend |
+//! | [`VSOCK_LISTENER_FD`] | | listening Unix socket for host programs |
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// Version of these messages. Both ends are built from one source, so any other version is
+/// refused.
+pub const VERSION: u32 = 1;
+
+/// The read end of the pipe whose end of file ends an attached machine.
+pub const LIFE_FD: i32 = 3;
+/// The listening socket at which the vhost-user frontend (the hypervisor) connects.
+pub const VHOST_LISTENER_FD: i32 = 4;
+/// The listening socket at which host programs ask for `CONNECT <port>`.
+pub const VSOCK_LISTENER_FD: i32 = 5;
+
+/// The longest specification that is read, in bytes.
+pub const MAX_SPEC_LEN: u64 = 1 << 20;
+/// The longest report line, in bytes.
+pub const MAX_REPORT_LEN: usize = 64 << 10;
+
+/// What a guard is to start and to clean up.
+///
+/// The guard gives its child `/dev/null` as standard input, takes the child's standard
+/// output as the guest's console, and keeps the end of its standard error as the child's
+/// last words.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GuardSpec {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The program, an absolute path.
+    pub program: PathBuf,
+    /// Its arguments, without the program's name.
+    pub args: Vec<String>,
+    /// Its whole environment.
+    pub env: Vec<(String, String)>,
+    /// The run directory: working directory of guard and child.
+    pub dir: PathBuf,
+    /// Whether the end of file on [`LIFE_FD`] ends it.
+    pub attached: bool,
+    /// Absolute paths that are removed, with all below them, when an attached machine has
+    /// ended because its pipe has; the run directory is one of them if it shall go.
+    pub remove: Vec<PathBuf>,
+    /// File name in `dir` of the console log (see `ConsoleLog` in `microagent-backend`).
+    pub console: String,
+    /// What the child may do.
+    pub confinement: Confinement,
+}
+
+/// What a started hypervisor may do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Confinement {
+    /// Files and directories that it may read and run.
+    pub read: Vec<PathBuf>,
+    /// Files and directories that it may read, write and make sockets in.
+    pub write: Vec<PathBuf>,
+    /// Longest file that it may write, in bytes: its largest disk.
+    pub max_file_size: u64,
+    /// Whether to go on where the kernel knows no Landlock; otherwise that is an error.
+    pub landlock_optional: bool,
+}
+
+/// A line on a guard's standard output.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case", deny_unknown_fields)]
+pub enum GuardReport {
+    /// The child runs.
+    Started {
+        /// Its process id.
+        pid: u32,
+        /// Whether it runs under a Landlock ruleset that was seen to deny.
+        landlock: bool,
+    },
+    /// The child could not be started; the guard exits.
+    Failed {
+        /// Why, in one line.
+        message: String,
+    },
+    /// The child ended; the guard exits. Also kept as [`EXIT_FILE`] in the run directory.
+    Exited(ChildExit),
+}
+
+/// Where the guard records the end of its child, in the run directory.
+pub const EXIT_FILE: &str = "exit.json";
+
+/// How a guard's child ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ChildExit {
+    /// Its exit code, unless a signal ended it.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// Whether the guard itself ended it, because the life pipe closed.
+    pub by_guard: bool,
+    /// Whether the console showed a kernel panic.
+    pub panic: bool,
+    /// The end of its standard error, at most [`MAX_LAST_WORDS`] bytes.
+    pub last_words: String,
+}
+
+/// How much of a child's standard error is kept, in bytes.
+pub const MAX_LAST_WORDS: usize = 4 << 10;
+
+/// What `serve-vsock` is to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServeVsockSpec {
+    /// [`VERSION`].
+    pub version: u32,
+    /// The run directory, its working directory.
+    pub dir: PathBuf,
+    /// File name in `dir` of the hybrid socket; a guest's connection to port `p` goes to
+    /// `<socket>_<p>`.
+    pub socket: String,
+    /// The guest's context id.
+    pub cid: u32,
+    /// Whether the end of file on [`LIFE_FD`] ends it.
+    pub attached: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unknown_fields_are_errors() {
+        let line = r#"{"event":"started","pid":1,"landlock":true,"more":0}"#;
+        assert!(serde_json::from_str::<GuardReport>(line).is_err());
+    }
+
+    #[test]
+    fn reports_are_flat_objects() {
+        let exit = ChildExit {
+            code: Some(0),
+            signal: None,
+            by_guard: false,
+            panic: false,
+            last_words: String::new(),
+        };
+        let line = serde_json::to_string(&GuardReport::Exited(exit.clone())).unwrap();
+        assert!(line.starts_with(r#"{"event":"exited","code":0"#), "{line}");
+        assert_eq!(serde_json::from_str::<GuardReport>(&line).unwrap(), GuardReport::Exited(exit));
+    }
+}
