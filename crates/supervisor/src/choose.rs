@@ -1,0 +1,112 @@
+//! Bringing together what was said, what is built and what the host can do.
+
+use std::fmt;
+
+use microagent_backend::{Backend, Capabilities, Error, ErrorKind, Rejection, Result, admit};
+use microagent_machine::MachineSpec;
+
+use crate::{Registry, Selection};
+
+/// A backend that works here and admits the machine.
+pub struct Choice {
+    /// The backend.
+    pub backend: Box<dyn Backend>,
+    /// What it said it can do.
+    pub capabilities: Capabilities,
+    /// Why it, and why not the ones before it.
+    pub reasons: Vec<Reason>,
+}
+
+impl fmt::Debug for Choice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Choice")
+            .field("capabilities", &self.capabilities)
+            .field("reasons", &self.reasons)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A sentence about one backend.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reason {
+    /// Which backend.
+    pub backend: String,
+    /// Why it was taken or passed over.
+    pub text: String,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.backend, self.text)
+    }
+}
+
+impl Registry {
+    /// Finds the backend for `spec`. A backend that was named is the one or an error; `auto`
+    /// takes the first that works and admits, and keeps the reasons against the others.
+    ///
+    /// # Errors
+    /// `Usage` for names and paths that are none, `Unsupported` with every rejection for a
+    /// machine that the chosen backend cannot run, and what its probe meets.
+    pub async fn choose(&self, selection: &Selection, spec: &MachineSpec) -> Result<Choice> {
+        match selection {
+            Selection::Named { name, options } => {
+                take(self.by_name(name, options)?, spec, "it was named").await
+            }
+            Selection::Path { path } => {
+                take(self.by_path(path).await?, spec, "its hypervisor was named").await
+            }
+            Selection::Auto => self.first_that_works(spec).await,
+        }
+    }
+
+    async fn first_that_works(&self, spec: &MachineSpec) -> Result<Choice> {
+        let mut reasons = Vec::new();
+        for entry in self.entries().iter().filter(|entry| entry.automatic) {
+            let attempt = match self.by_name(entry.name, "") {
+                Ok(backend) => take(backend, spec, "the first that works and can run this").await,
+                Err(e) => Err(e),
+            };
+            match attempt {
+                Ok(mut choice) => {
+                    reasons.append(&mut choice.reasons);
+                    return Ok(Choice { reasons, ..choice });
+                }
+                Err(e) => reasons.push(Reason { backend: entry.name.into(), text: e.to_string() }),
+            }
+        }
+        let why: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("no supervisor can run this machine here: {}", why.join("; ")),
+        )
+        .with_hint(
+            "install QEMU (Debian: apt-get install qemu-system-x86), or name one with --supervisor",
+        ))
+    }
+}
+
+async fn take(backend: Box<dyn Backend>, spec: &MachineSpec, why: &str) -> Result<Choice> {
+    let capabilities = backend.probe().await?;
+    let rejections = admit(spec, &capabilities);
+    if !rejections.is_empty() {
+        return Err(refusal(backend.name(), &rejections));
+    }
+    let acceleration = &capabilities.acceleration;
+    let reason = Reason {
+        backend: backend.name().to_owned(),
+        text: format!("{why}; {}: {}", acceleration.name(), acceleration.evidence()),
+    };
+    Ok(Choice { backend, capabilities, reasons: vec![reason] })
+}
+
+fn refusal(name: &str, rejections: &[Rejection]) -> Error {
+    let why: Vec<_> = rejections.iter().map(ToString::to_string).collect();
+    Error::new(
+        ErrorKind::Unsupported,
+        format!("{name} cannot run this machine: {}", why.join("; ")),
+    )
+}
+
+#[cfg(test)]
+mod tests;

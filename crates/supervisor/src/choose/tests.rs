@@ -1,0 +1,147 @@
+//! Choosing among backends that exist only here.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use microagent_backend::{
+    Acceleration, IsolationPlan, Lifetime, Limits, Machine, PowerOff, RunDir,
+};
+use microagent_machine::{Arch, Feature, MiB};
+
+use super::*;
+use crate::{Entry, Wanted};
+
+/// A backend that can be probed and nothing else.
+struct Probed {
+    works: bool,
+}
+
+#[async_trait]
+impl Backend for Probed {
+    fn name(&self) -> &str {
+        "probed"
+    }
+
+    async fn probe(&self) -> Result<Capabilities> {
+        if !self.works {
+            return Err(Error::new(ErrorKind::Unavailable, "the moon is full"));
+        }
+        Ok(Capabilities {
+            backend: "probed".into(),
+            version: "1".into(),
+            architectures: vec![Arch::X86_64],
+            features: BTreeSet::from([Feature::Console]),
+            limits: Limits { vcpus: 1, memory: MiB(64), virtio_slots: None, disks: 0 },
+            acceleration: Acceleration::Emulated { evidence: "test".into() },
+            power_off: PowerOff::Reset,
+            isolation: IsolationPlan::default(),
+        })
+    }
+
+    async fn create(&self, _: &MachineSpec, _: &RunDir, _: Lifetime) -> Result<Box<dyn Machine>> {
+        Err(Error::new(ErrorKind::Unsupported, "only probed"))
+    }
+
+    async fn open(&self, _: &RunDir) -> Result<Box<dyn Machine>> {
+        Err(Error::new(ErrorKind::NotFound, "only probed"))
+    }
+}
+
+fn entry(name: &'static str, works: bool) -> Entry {
+    Entry {
+        name,
+        automatic: true,
+        recognises: |line| line.starts_with("probed version"),
+        make: Some(Box::new(move |wanted| match wanted {
+            Wanted::Options("") | Wanted::Program(_) => Ok(Box::new(Probed { works })),
+            Wanted::Options(other) => {
+                Err(Error::new(ErrorKind::Usage, format!("unknown option '{other}'")))
+            }
+        })),
+    }
+}
+
+fn spec(vcpus: u32) -> MachineSpec {
+    MachineSpec {
+        arch: Arch::X86_64,
+        vcpus,
+        memory: MiB(64),
+        disks: Vec::new(),
+        vsock: None,
+        rng: false,
+        boot: None,
+    }
+}
+
+fn registry() -> Registry {
+    let reserved = Entry { name: "later", automatic: false, recognises: |_| false, make: None };
+    Registry::new(vec![entry("broken", false), entry("probed", true), reserved])
+}
+
+fn choose(text: &str, vcpus: u32) -> std::result::Result<Choice, (ErrorKind, String)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let selection = Selection::parse(text).unwrap();
+    runtime
+        .block_on(registry().choose(&selection, &spec(vcpus)))
+        .map_err(|e| (e.kind, e.to_string()))
+}
+
+fn check(text: &str, vcpus: u32, kind: ErrorKind, says: &str) {
+    let (got, message) = choose(text, vcpus).unwrap_err();
+    assert_eq!(got, kind, "{text}: {message}");
+    assert!(message.contains(says), "{text}: {message}");
+}
+
+#[test]
+fn auto_takes_the_first_that_works_and_keeps_the_reasons() {
+    let choice = choose("auto", 1).unwrap();
+    let reasons: Vec<_> = choice.reasons.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        reasons,
+        [
+            "broken: the moon is full",
+            "probed: the first that works and can run this; emulated: test"
+        ]
+    );
+}
+
+#[test]
+fn a_named_backend_never_falls_through() {
+    check("broken", 1, ErrorKind::Unavailable, "the moon is full");
+    check("later", 1, ErrorKind::Usage, "'later' is not built yet");
+    check("unheard", 1, ErrorKind::Usage, "no supervisor 'unheard'");
+    check("probed:colour=red", 1, ErrorKind::Usage, "unknown option 'colour=red'");
+    check("probed", 2, ErrorKind::Unsupported, "vcpus: 2 asked for, at most 1 here");
+}
+
+#[test]
+fn a_path_is_known_by_what_it_prints() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = |name: &str, body: &str, mode: u32| {
+        let path = dir.path().join(name);
+        std::fs::write(&path, body).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let usage = ErrorKind::Usage;
+    assert!(choose(&script("good", "#!/bin/sh\necho probed version 7\n", 0o700), 1).is_ok());
+    check(&script("other", "#!/bin/sh\necho hello\n", 0o700), 1, usage, "\"hello\"");
+    check(&script("exits3", "#!/bin/sh\nexit 3\n", 0o700), 1, usage, "\"\"");
+    check(&script("text", "just text", 0o600), 1, usage, "is not executable");
+    check(&script("lib.so", "", 0o700), 1, usage, "plugin");
+    check(dir.path().to_str().unwrap(), 1, usage, "is a directory");
+    check(dir.path().join("no").to_str().unwrap(), 1, usage, "does not exist");
+}
+
+#[test]
+fn a_flood_is_read_to_its_limit_and_ended() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("flood");
+    std::fs::write(&path, "#!/bin/sh\nexec cat /dev/zero\n").unwrap();
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    let began = std::time::Instant::now();
+    check(path.to_str().unwrap(), 1, ErrorKind::Usage, "no hypervisor that is known");
+    assert!(began.elapsed() < Duration::from_secs(4));
+}

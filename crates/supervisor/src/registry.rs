@@ -1,0 +1,71 @@
+//! The backends that a program was built with.
+
+use microagent_backend::{Backend, Error, ErrorKind, Result};
+
+/// How a backend is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted<'a> {
+    /// By its name, with the options after the colon, possibly none.
+    Options(&'a str),
+    /// For the hypervisor at this path, which was recognised by its version.
+    Program(&'a std::path::Path),
+}
+
+/// Makes a backend. Unknown options are errors that list the known ones.
+pub type Factory = Box<dyn Fn(Wanted<'_>) -> Result<Box<dyn Backend>> + Send + Sync>;
+
+/// One backend that a program knows.
+pub struct Entry {
+    /// The name that users write.
+    pub name: &'static str,
+    /// Whether `auto` may take it.
+    pub automatic: bool,
+    /// Recognises its hypervisor by the first line of what `--version` prints.
+    pub recognises: fn(&str) -> bool,
+    /// Makes it; `None` for a name that is reserved and not built yet.
+    pub make: Option<Factory>,
+}
+
+/// All backends that a program knows, in the order in which `auto` tries them.
+pub struct Registry {
+    entries: Vec<Entry>,
+}
+
+impl Registry {
+    /// A registry of these, in this order.
+    pub fn new(entries: Vec<Entry>) -> Self {
+        Self { entries }
+    }
+
+    /// All entries, in order.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub(crate) fn by_name(&self, name: &str, options: &str) -> Result<Box<dyn Backend>> {
+        let entry = self.entries.iter().find(|e| e.name == name).ok_or_else(|| {
+            Error::new(ErrorKind::Usage, format!("there is no supervisor '{name}'"))
+                .with_hint(format!("known are: {}", self.names()))
+        })?;
+        match &entry.make {
+            Some(make) => make(Wanted::Options(options)),
+            None => Err(self.not_built(&format!("supervisor '{name}'"))),
+        }
+    }
+
+    pub(crate) fn not_built(&self, what: &str) -> Error {
+        Error::new(ErrorKind::Usage, format!("{what} is not built yet"))
+            .with_hint(format!("built are: {}", self.built_names()))
+    }
+
+    fn names(&self) -> String {
+        let names: Vec<_> = self.entries.iter().map(|e| e.name).collect();
+        format!("auto, {}, or the path of a hypervisor", names.join(", "))
+    }
+
+    pub(crate) fn built_names(&self) -> String {
+        let built = self.entries.iter().filter(|e| e.make.is_some());
+        let names: Vec<_> = built.map(|e| e.name).collect();
+        format!("auto, {}, or the path of one of their hypervisors", names.join(", "))
+    }
+}
