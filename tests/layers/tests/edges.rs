@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use microagent_tests_layers::{Layers, Workspace};
 
 fn read() -> (Layers, Workspace) {
-    (Layers::read().unwrap(), Workspace::read().unwrap())
+    (Layers::read().expect("ci/layers.toml"), Workspace::read().expect("cargo metadata"))
 }
 
 /// What is in `a` and not in `b`.

@@ -11,11 +11,11 @@ const EMPTY_NAMES: [&str; 7] = ["util", "utils", "common", "helper", "helpers", 
 
 fn failures(check: impl Fn(&Source) -> Option<String>) -> Vec<String> {
     let with_path = |s: &Source| check(s).map(|what| format!("{}: {what}", s.path.display()));
-    sources().unwrap().iter().filter_map(with_path).collect()
+    sources().expect("read the sources").iter().filter_map(with_path).collect()
 }
 
 fn name(source: &Source) -> &str {
-    source.path.file_stem().and_then(|n| n.to_str()).unwrap()
+    source.path.file_stem().and_then(|n| n.to_str()).expect("names of modules are UTF-8")
 }
 
 #[test]
@@ -57,8 +57,9 @@ fn lib_files_only_declare() {
 
 #[test]
 fn every_module_says_what_it_is() {
-    let found =
-        failures(|source| source.module_doc().is_empty().then(|| "no module doc".to_owned()));
+    // A `tests.rs` is said to be by its name.
+    let silent = |source: &Source| name(source) != "tests" && source.module_doc().is_empty();
+    let found = failures(|source| silent(source).then(|| "no module doc".to_owned()));
     assert_eq!(found, [""; 0]);
 }
 

@@ -13,15 +13,15 @@ fn tree(package: &str) -> BTreeSet<String> {
         .args(["tree", "-e", "normal", "--prefix", "none", "--format", "{p}", "-p"])
         .arg(format!("microagent-{package}"))
         .output()
-        .unwrap();
+        .expect("run cargo tree");
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "cargo tree -p microagent-{package}: {errors}");
-    let text = String::from_utf8(output.stdout).unwrap();
+    let text = String::from_utf8(output.stdout).expect("names are UTF-8");
     text.lines().filter_map(|line| line.split(' ').next()).map(str::to_owned).collect()
 }
 
 fn check(package: &str) {
-    let layers = Layers::read().unwrap();
+    let layers = Layers::read().expect("ci/layers.toml");
     let rules: Vec<_> = layers.never.iter().filter(|rule| rule.package == package).collect();
     assert!(!rules.is_empty(), "ci/layers.toml has no [[never]] for {package}");
     let tree = tree(package);
