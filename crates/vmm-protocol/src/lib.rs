@@ -36,7 +36,9 @@ pub const MAX_REPORT_LEN: usize = 64 << 10;
 ///
 /// The guard gives its child `/dev/null` as standard input, takes the child's standard
 /// output as the guest's console, and keeps the end of its standard error as the child's
-/// last words.
+/// last words. It ignores the signals that a terminal or a service manager sends to whole
+/// groups, leaves its session, and closes every inherited descriptor that the table above does
+/// not name. The child runs in a session of its own and dies with its guard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct GuardSpec {
@@ -65,11 +67,13 @@ pub struct GuardSpec {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Confinement {
-    /// Files and directories that it may read and run.
+    /// Files and directories that it may read and run: also its interpreter and libraries.
+    /// What does not exist is left out.
     pub read: Vec<PathBuf>,
     /// Files and directories that it may read, write and make sockets in.
     pub write: Vec<PathBuf>,
-    /// Longest file that it may write, in bytes: its largest disk.
+    /// Longest file that it may write, in bytes: its largest disk or its guest's memory,
+    /// whichever is larger, since a memory file counts too.
     pub max_file_size: u64,
     /// Whether to go on where the kernel knows no Landlock; otherwise that is an error.
     pub landlock_optional: bool,
@@ -91,7 +95,10 @@ pub enum GuardReport {
         /// Why, in one line.
         message: String,
     },
-    /// The child ended; the guard exits. Also kept as [`EXIT_FILE`] in the run directory.
+    /// The child ended. Also kept as [`EXIT_FILE`] in the run directory.
+    ///
+    /// The guard of a detached machine then exits. That of an attached one stays until the
+    /// life pipe ends, since whoever holds it may yet be killed before it has cleaned up.
     Exited(ChildExit),
 }
 

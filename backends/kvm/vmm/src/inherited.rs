@@ -1,0 +1,59 @@
+//! The descriptors that the driver passes by number.
+#![allow(unsafe_code)] // a descriptor known by its number has no owner until one is made here
+
+use std::io;
+use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::io::FdFlags;
+
+/// The first descriptor that is not standard.
+const FIRST: RawFd = 3;
+
+/// Why the inherited descriptors are not as agreed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InheritedError {
+    #[error("descriptor {fd} is missing, it should be the {what}")]
+    Missing {
+        fd: RawFd,
+        what: &'static str,
+        #[source]
+        source: io::Error,
+    },
+    #[error("cannot close the descriptors that are not needed")]
+    Close(#[source] io::Error),
+}
+
+/// Takes `wanted` (number and what it is, in ascending order) and closes every other
+/// descriptor but the standard ones, so that nothing leaks into a child.
+///
+/// To be called once, before anything else opens a descriptor.
+pub(crate) fn take<const N: usize>(
+    wanted: [(RawFd, &'static str); N],
+) -> Result<[OwnedFd; N], InheritedError> {
+    let mut from = FIRST;
+    for (fd, what) in wanted {
+        close_range(from, fd - 1)?;
+        from = fd + 1;
+        // SAFETY: only looked at here; an invalid number is answered with EBADF.
+        let seen = unsafe { BorrowedFd::borrow_raw(fd) };
+        rustix::io::fcntl_setfd(seen, FdFlags::CLOEXEC).map_err(|e| InheritedError::Missing {
+            fd,
+            what,
+            source: e.into(),
+        })?;
+    }
+    close_range(from, RawFd::MAX)?;
+    // SAFETY: each was just seen to be open, this process was started with it, and this
+    // function, which is called once, makes its only owner.
+    Ok(wanted.map(|(fd, _)| unsafe { OwnedFd::from_raw_fd(fd) }))
+}
+
+fn close_range(first: RawFd, last: RawFd) -> Result<(), InheritedError> {
+    if first > last {
+        return Ok(());
+    }
+    // SAFETY: nothing in this process owns a descriptor in this range: it is called before
+    // any is opened, and the numbers that are taken over lie outside.
+    let result = unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+    if result == 0 { Ok(()) } else { Err(InheritedError::Close(io::Error::last_os_error())) }
+}
