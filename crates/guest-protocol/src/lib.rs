@@ -24,11 +24,14 @@
 
 mod config;
 pub mod frame;
+pub mod initramfs;
 mod message;
+mod parse;
 mod token;
 
 pub use config::{AgentConfig, Mount, OnDisconnect, PowerOff, RootDisk};
 pub use message::{AgentMessage, ExecRequest, ExitStatus, HostMessage, Stream, TtySize, User};
+pub use parse::MessageError;
 pub use token::Token;
 
 /// Version of configuration and messages. A host and an agent of different versions refuse
