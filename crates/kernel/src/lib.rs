@@ -15,6 +15,8 @@ mod error;
 mod inspect;
 mod install;
 mod manifest;
+#[cfg(test)]
+mod samples;
 mod setup_header;
 mod stamp;
 
