@@ -1,1 +1,12 @@
-//! Not written yet.
+//! The backends that are judged by `microagent-conformance`, wired up.
+//!
+//! `tests/conformance.rs` runs every case over each of them; `tests/mutants.rs` shows that
+//! the cases notice backends that do not keep to the contract.
+
+mod fake;
+mod judge;
+mod wired;
+
+pub use fake::FakeGuests;
+pub use judge::{judge, runtime};
+pub use wired::{Wired, wired};

@@ -1,0 +1,54 @@
+//! The list of backends.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use microagent_backend::Backend;
+use microagent_conformance::{Context, Guests};
+use microagent_fake::FakeBackend;
+
+use crate::FakeGuests;
+
+/// A backend with the guests that it can run.
+#[derive(Clone)]
+pub struct Wired {
+    /// Its name in test names: letters, digits and `_`.
+    pub name: &'static str,
+    /// What `CONFORMANCE_REQUIRE` calls it.
+    pub required_as: &'static str,
+    /// The backend, or why it cannot be had here.
+    pub backend: Result<Arc<dyn Backend>, String>,
+    guests: Arc<dyn Guests>,
+    device_guests: Result<Arc<dyn Guests>, String>,
+}
+
+/// Every backend that there is.
+pub fn wired() -> Vec<Wired> {
+    vec![fake()]
+}
+
+fn fake() -> Wired {
+    Wired {
+        name: "fake",
+        required_as: "fake",
+        backend: Ok(Arc::new(FakeBackend::new())),
+        guests: Arc::new(FakeGuests),
+        device_guests: Ok(Arc::new(FakeGuests)),
+    }
+}
+
+impl Wired {
+    /// What a case is given, without a maker in another process.
+    ///
+    /// # Errors
+    /// Why the backend cannot be had here.
+    pub fn context(&self, scratch: &Path) -> Result<Context, String> {
+        Ok(Context {
+            backend: self.backend.clone()?,
+            guests: Arc::clone(&self.guests),
+            device_guests: self.device_guests.clone(),
+            maker: None,
+            scratch: scratch.to_owned(),
+        })
+    }
+}

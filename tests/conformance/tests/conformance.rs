@@ -1,0 +1,89 @@
+//! Every case over every backend, each an ordinary test: `fake::t0::kill_is_idempotent`.
+//!
+//! A case that cannot be judged here says `SKIP: ` and why on standard error and passes,
+//! unless `CONFORMANCE_REQUIRE` (names of backends with commas between them) or
+//! `MICROAGENT_REQUIRE` (the same, or `all`) holds the backend's name. A case about a
+//! feature that the backend does not declare passes; the matrix at the end shows `-`.
+
+use std::process::{Command, ExitCode};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::Context as _;
+use libtest_mimic::{Arguments, Failed, Trial};
+use microagent_conformance::{
+    Case, Context, MakeRequest, Maker, Matrix, Verdict, cases, make_and_hold,
+};
+use microagent_tests_conformance::{Wired, judge, runtime, wired};
+
+/// First argument of the process that makes machines for others.
+const MAKE: &str = "make-and-hold";
+
+fn main() -> anyhow::Result<ExitCode> {
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    if let [make, backend, request] = &*arguments
+        && make == MAKE
+    {
+        return make_for_another(backend, request);
+    }
+    let matrix = Arc::new(Mutex::new(Matrix::default()));
+    let all =
+        wired().into_iter().flat_map(|wired| cases().into_iter().map(move |c| (wired.clone(), c)));
+    let trials = all.map(|(wired, case)| trial(wired, case, Arc::clone(&matrix))).collect();
+    let arguments = Arguments::from_args();
+    let list = arguments.list;
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if !list {
+        eprintln!("\n{}", matrix.lock().unwrap_or_else(PoisonError::into_inner));
+    }
+    Ok(conclusion.exit_code())
+}
+
+fn make_for_another(backend: &str, request: &str) -> anyhow::Result<ExitCode> {
+    let request: MakeRequest = serde_json::from_str(request)?;
+    let wired =
+        wired().into_iter().find(|wired| wired.name == backend).context("no such backend")?;
+    let backend = wired.backend.map_err(anyhow::Error::msg)?;
+    runtime()?.block_on(make_and_hold(&*backend, &request))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn trial(wired: Wired, case: Case, matrix: Arc<Mutex<Matrix>>) -> Trial {
+    let name = format!("{}::{}::{}", wired.name, case.tier, case.name);
+    Trial::test(name.clone(), move || {
+        let with_maker = |context| Context { maker: Some(maker(wired.name)), ..context };
+        let verdict =
+            judge(&wired, &case, with_maker).map_err(|e| Failed::from(format!("{e:#}")))?;
+        let mut matrix = matrix.lock().unwrap_or_else(PoisonError::into_inner);
+        matrix.add(wired.name, case.tier, case.name, verdict.clone());
+        match verdict {
+            Verdict::Passed | Verdict::NotDeclared(_) => Ok(()),
+            Verdict::Failed(what) => Err(what.into()),
+            Verdict::Skipped(why) if is_required(wired.required_as) => {
+                Err(format!("required, and cannot be judged: {why}").into())
+            }
+            Verdict::Skipped(why) => {
+                eprintln!("SKIP: {name}: {why}");
+                Ok(())
+            }
+        }
+    })
+}
+
+/// This program, told to make a machine.
+fn maker(backend: &'static str) -> Maker {
+    Arc::new(move |request| {
+        let program = std::env::current_exe().unwrap_or_else(|_| "/proc/self/exe".into());
+        let mut command = Command::new(program);
+        let request = serde_json::to_string(request).unwrap_or_default();
+        command.args([MAKE, backend, &request]);
+        command
+    })
+}
+
+fn is_required(backend: &str) -> bool {
+    let names = |variable| std::env::var(variable).unwrap_or_default();
+    let holds = |text: String, word: &str| text.split(',').any(|name| name.trim() == word);
+    holds(names("CONFORMANCE_REQUIRE"), backend)
+        || holds(names("MICROAGENT_REQUIRE"), backend)
+        || holds(names("MICROAGENT_REQUIRE"), "all")
+}
