@@ -1,2 +1,58 @@
-//! Not written yet.
-fn main() {}
+//! The agent in the guest: `/init` of the initramfs, process 1 of the machine.
+//!
+//! It connects out to the host first, mounts the root disk while the host answers, switches
+//! to it, runs the commands that the host asks for, and ends the machine. One thread, one
+//! `poll` loop, non-blocking descriptors: [`session`]. Every system call and every page that
+//! is touched here costs time in every run, most of all where the guest is emulated.
+//!
+//! Started by hand, so not as process 1, it sets nothing up: it serves the session on the
+//! socket that is its standard input, with the processes it starts and no others. Tests do.
+//!
+//! Not here: network configuration, file copy, port forwards, sessions that are taken up
+//! again ([`OnDisconnect::Reconnect`](microagent_guest_protocol::OnDisconnect) is refused).
+
+mod account;
+mod boot;
+mod command;
+mod configuration;
+mod connection;
+mod console;
+mod disk;
+mod environment;
+mod failure;
+mod launch;
+mod link;
+mod mapper;
+mod power;
+mod program;
+mod root;
+mod session;
+mod signals;
+mod stdio;
+mod sys;
+mod timeline;
+
+use std::os::fd::AsFd;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if std::process::id() == 1 {
+        boot::boot();
+    }
+    by_hand()
+}
+
+fn by_hand() -> ExitCode {
+    let served = std::io::stdin()
+        .as_fd()
+        .try_clone_to_owned()
+        .map_err(|error| error.to_string())
+        .and_then(|socket| session::serve_by_hand(socket).map_err(|error| error.to_string()));
+    match served {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            console::say(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

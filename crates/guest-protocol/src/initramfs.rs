@@ -15,6 +15,8 @@ const SECRET: u32 = 0o100_600;
 const CHARACTER_DEVICE: u32 = 0o020_600;
 /// `/dev/console`, which the kernel opens as init's first three files.
 const CONSOLE: Device = Device { major: 5, minor: 1 };
+/// `/dev/null`, which the agent's runtime opens where there is no console.
+const NULL: Device = Device { major: 1, minor: 3 };
 /// Archives and the data of files begin at multiples of this.
 const ALIGNMENT: usize = 4;
 const END: &str = "TRAILER!!!";
@@ -27,6 +29,7 @@ pub fn base(agent: &[u8]) -> Vec<u8> {
         archive.append(&Entry::new(directory, DIRECTORY));
     }
     archive.append(&Entry { device: CONSOLE, ..Entry::new("dev/console", CHARACTER_DEVICE) });
+    archive.append(&Entry { device: NULL, ..Entry::new("dev/null", CHARACTER_DEVICE) });
     archive.append(&Entry { data: agent, ..Entry::new("init", PROGRAM) });
     archive.finish()
 }
@@ -134,8 +137,15 @@ mod tests {
         }
     }
 
-    /// Name, mode, device and data of every entry, read as the kernel reads them.
-    fn read(mut bytes: &[u8]) -> Vec<(String, u32, (u32, u32), Vec<u8>)> {
+    struct Found {
+        name: String,
+        mode: u32,
+        device: (u32, u32),
+        data: Vec<u8>,
+    }
+
+    /// Every entry, read as the kernel reads them.
+    fn read(mut bytes: &[u8]) -> Vec<Found> {
         let mut found = Vec::new();
         while !bytes.is_empty() {
             assert_eq!(&bytes[..6], b"070701");
@@ -146,8 +156,8 @@ mod tests {
             let (size, name_size) = (field(6) as usize, field(11) as usize);
             let name = std::str::from_utf8(&bytes[110..110 + name_size - 1]).unwrap().to_owned();
             let data = (110 + name_size).next_multiple_of(4);
-            let device = (field(9), field(10));
-            found.push((name, field(1), device, bytes[data..data + size].to_vec()));
+            let (mode, device) = (field(1), (field(9), field(10)));
+            found.push(Found { name, mode, device, data: bytes[data..data + size].to_vec() });
             bytes = &bytes[(data + size).next_multiple_of(4)..];
         }
         found
@@ -156,21 +166,22 @@ mod tests {
     #[test]
     fn holds_what_the_agent_needs_and_nothing_else() {
         let entries = read(&archive(b"agent", &config()));
-        let heads: Vec<_> = entries.iter().map(|(n, mode, dev, _)| (&n[..], *mode, *dev)).collect();
+        let heads: Vec<_> = entries.iter().map(|e| (&e.name[..], e.mode, e.device)).collect();
         let expect = [
             ("dev", 0o40755, (0, 0)),
             ("proc", 0o40755, (0, 0)),
             ("sys", 0o40755, (0, 0)),
             ("root-mount", 0o40755, (0, 0)),
             ("dev/console", 0o20600, (5, 1)),
+            ("dev/null", 0o20600, (1, 3)),
             ("init", 0o100755, (0, 0)),
             (END, 0, (0, 0)),
             ("microagent.json", 0o100600, (0, 0)),
             (END, 0, (0, 0)),
         ];
         assert_eq!(heads, expect);
-        assert_eq!(entries[5].3, b"agent");
-        assert_eq!(serde_json::from_slice::<AgentConfig>(&entries[7].3).unwrap(), config());
+        assert_eq!(entries[6].data, b"agent");
+        assert_eq!(serde_json::from_slice::<AgentConfig>(&entries[8].data).unwrap(), config());
     }
 
     #[test]

@@ -1,0 +1,96 @@
+//! Process 1: from the first instruction to the end of the machine.
+
+use std::time::Duration;
+
+use microagent_guest_protocol::{AgentConfig, AgentMessage, PowerOff};
+use rustix::system::{RebootCommand, reboot};
+
+use crate::connection::{Connecting, drain, welcome};
+use crate::console::say;
+use crate::disk::Disks;
+use crate::failure::SetupError;
+use crate::link::Link;
+use crate::session::{Outcome, Scope, Session};
+use crate::signals::Signals;
+use crate::timeline::Timeline;
+use crate::{configuration, environment, power, root};
+
+/// How long the host may take to fetch the last messages.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// Sets up the machine, serves the session and ends the machine.
+pub(crate) fn boot() -> ! {
+    let mut timeline = Timeline::begin();
+    let config = match configuration::take() {
+        Ok(config) => config,
+        Err(error) => {
+            say(error);
+            power::end(PowerOff::Reset);
+        }
+    };
+    match run(&config, &mut timeline) {
+        Ok(Outcome::Asked | Outcome::Signalled) => power::write_back(&config.root, &config.mounts),
+        Ok(Outcome::Lost(reason)) => {
+            say(format_args!("session lost: {reason}"));
+            power::write_back(&config.root, &config.mounts);
+        }
+        Err(error) => say(error),
+    }
+    timeline.mark("end");
+    timeline.print();
+    power::end(config.power_off)
+}
+
+fn run(config: &AgentConfig, timeline: &mut Timeline) -> Result<Outcome, SetupError> {
+    // First of all: the host works on the connection while the agent works on the mounts.
+    let connecting = Connecting::start(config.port)?;
+    let signals = Signals::take().map_err(SetupError::system("take over signals"))?;
+    // From here on the key combination is a signal, and the signal an orderly end.
+    reboot(RebootCommand::CadOff).map_err(SetupError::system("take over ctrl-alt-del"))?;
+    timeline.mark("connecting");
+    root::mount_early()?;
+    timeline.mark("early");
+    let mut link = connecting.hello(config)?;
+    timeline.mark("hello");
+    let served = set_up(config, timeline)
+        .and_then(|()| welcome(&mut link))
+        .and_then(|()| ready(&mut link, timeline));
+    if let Err(error) = served {
+        report(&mut link, &error);
+        return Err(error);
+    }
+    environment::complete(&config.hostname);
+    timeline.mark("complete");
+    let mut session = Session::new(link, signals, Scope::Machine);
+    let outcome = session.serve(timeline);
+    session.last_words(LAST_WORDS);
+    Ok(outcome)
+}
+
+fn set_up(config: &AgentConfig, timeline: &mut Timeline) -> Result<(), SetupError> {
+    let disks = Disks::list()?;
+    timeline.mark("disks");
+    root::mount_root(&disks, &config.root)?;
+    timeline.mark("root");
+    root::switch()?;
+    root::mount_disks(&disks, &config.mounts)?;
+    timeline.mark("switched");
+    environment::prepare(&config.hostname)?;
+    timeline.mark("prepared");
+    Ok(())
+}
+
+fn ready(link: &mut Link, timeline: &mut Timeline) -> Result<(), SetupError> {
+    timeline.mark("welcome");
+    link.send(&AgentMessage::Ready)?;
+    link.flush()?;
+    timeline.mark("ready");
+    Ok(())
+}
+
+fn report(link: &mut Link, error: &SetupError) {
+    let message = error.to_string();
+    if link.send(&AgentMessage::SetupFailed { message }).is_ok() {
+        drain(link, LAST_WORDS);
+    }
+}

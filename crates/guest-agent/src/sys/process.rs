@@ -1,0 +1,69 @@
+//! Processes: a fork that stays this program, and signals by number.
+#![allow(unsafe_code)] // fork, _exit, signal and kill have no safe form
+
+use std::io;
+
+use nix::libc;
+use nix::unistd::ForkResult;
+use rustix::process::Pid;
+
+/// Which side of a [`fork`] this is.
+pub(crate) enum Side {
+    /// The new process.
+    Child,
+    /// The old one.
+    Parent {
+        /// The new one's id.
+        child: Pid,
+    },
+}
+
+/// Makes a copy of this process.
+///
+/// A copy and not a second start of this program as launcher: with a program of half a
+/// megabyte that start cost 4 ms in an emulated guest, the copy half a millisecond.
+pub(crate) fn fork() -> io::Result<Side> {
+    // SAFETY: the agent has one thread, so no lock can be held by a thread that the child
+    // does not have, and the child may do whatever this process may: allocate, open, exec.
+    match unsafe { nix::unistd::fork() }? {
+        ForkResult::Child => Ok(Side::Child),
+        ForkResult::Parent { child } => Pid::from_raw(child.as_raw())
+            .map(|child| Side::Parent { child })
+            .ok_or_else(|| io::Error::other("fork gave process 0")),
+    }
+}
+
+/// Ends a [forked](fork) child without running what the parent registered for its own end.
+pub(crate) fn exit_now(code: i32) -> ! {
+    // SAFETY: always safe to call; it does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// Gives a signal back its default action: the standard library has SIGPIPE ignored, which
+/// an exec would pass on.
+pub(crate) fn default_pipe_signal() {
+    // SAFETY: SIG_DFL is no handler, so nothing can be called asynchronously.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
+}
+
+/// Sends the signal with this number to a process group. An unknown number is EINVAL.
+pub(crate) fn signal_group(group: Pid, signal: i32) -> io::Result<()> {
+    kill(-group.as_raw_nonzero().get(), signal)
+}
+
+/// Sends a signal to every process but this one. As process 1 only: elsewhere it would hit
+/// the whole session of whoever started it.
+pub(crate) fn signal_all(signal: i32) -> io::Result<()> {
+    if std::process::id() != 1 {
+        return Err(io::Error::from(io::ErrorKind::PermissionDenied));
+    }
+    kill(-1, signal)
+}
+
+fn kill(target: i32, signal: i32) -> io::Result<()> {
+    // SAFETY: kill takes two numbers and touches no memory of this process.
+    match unsafe { libc::kill(target, signal) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
