@@ -4,6 +4,8 @@
 
 #[path = "fixture/layout.rs"]
 mod layout;
+#[path = "fixture/tools.rs"]
+mod tools;
 
 use std::path::{Path, PathBuf};
 
@@ -12,6 +14,7 @@ use microagent_image::{
     Compression, Digest, ErrorKind, Image, ImageError, NoProgress, ResolveOptions, Source, Store,
 };
 use serde_json::{Value, json};
+use tools::has;
 
 /// A tar that is being written.
 struct Tar(tar::Builder<Vec<u8>>);
@@ -147,4 +150,37 @@ async fn an_oci_archive_is_a_layout_in_a_tar() {
     // The same blobs by another way: nothing is copied.
     let from_dir = format!("oci:{}", layout.dir.display());
     assert!(resolve(dir.path(), &from_dir).await.unwrap().from_cache);
+}
+
+#[tokio::test]
+async fn what_skopeo_writes_is_read() {
+    if !has("skopeo") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut layout = Layout::new(&dir.path().join("layout"));
+    let descriptor = layout.image("amd64", &["one", "two"]);
+    layout.list(descriptor.clone(), Some("v1"));
+    let from = format!("oci:{}:v1", layout.dir.display());
+    let convert = |to: &str| {
+        let output = std::process::Command::new("skopeo")
+            .args(["copy", "--quiet", &from, to])
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let docker = format!("docker-archive:{}/docker.tar", dir.path().display());
+    convert(&format!("{docker}:team/x:1"));
+    let image = resolve(dir.path(), &docker).await.unwrap();
+    check_layers(&image, &[("one", Compression::None), ("two", Compression::None)]);
+    assert_eq!(image.config.env, ["A=b"]);
+    assert_eq!(
+        resolve(dir.path(), &format!("{docker}:team/x:1")).await.unwrap().digest,
+        image.digest
+    );
+    let archive = format!("oci-archive:{}/oci.tar", dir.path().display());
+    convert(&format!("{archive}:v1"));
+    let image = resolve(dir.path(), &archive).await.unwrap();
+    assert_eq!(image.digest.as_str(), descriptor["digest"]);
+    check_layers(&image, &[("one", Compression::Gzip), ("two", Compression::Gzip)]);
 }

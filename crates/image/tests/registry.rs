@@ -4,6 +4,8 @@
 
 #[path = "fixture/layout.rs"]
 mod layout;
+#[path = "fixture/tools.rs"]
+mod tools;
 
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -17,6 +19,7 @@ use microagent_image::{
     Source, Store,
 };
 use serde_json::Value;
+use tools::has;
 
 const READY: Duration = Duration::from_secs(20);
 
@@ -125,18 +128,6 @@ impl Drop for Registry {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
-}
-
-fn has(tool: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&path).any(|dir| dir.join(tool).is_file());
-    if !found {
-        let required = std::env::var("MICROAGENT_REQUIRE").unwrap_or_default();
-        let is_required = required.split(',').any(|name| name == tool || name == "all");
-        assert!(!is_required, "{tool} is required and not installed");
-        eprintln!("SKIP: {tool} is not installed");
-    }
-    found
 }
 
 async fn resolve(store: &Store, source: &str, pull: PullPolicy) -> Result<Image, ImageError> {

@@ -128,7 +128,9 @@ impl Store {
         let Some(json) = read_file(&path, &what, limits::STORE_INDEX_BYTES)? else {
             return Ok(IndexFile { version: VERSION, images: Vec::new() });
         };
-        let malformed = |error: serde_json::Error| ImageError::malformed(&what, error);
+        let malformed = |error: serde_json::Error| {
+            ImageError::malformed(&what, format!("{error}; remove the file to start anew"))
+        };
         // The version first: a newer file may well have fields that are unknown here.
         let Versioned { version } = serde_json::from_slice(&json).map_err(malformed)?;
         if version > VERSION {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{ImageRecord, Store, lock};
 use crate::document::Document;
-use crate::{Digest, ImageError, Platform, Result, Source, limits};
+use crate::{Digest, ImageError, Result, Source, limits};
 
 /// What [`Store::prune`] removes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,13 +66,6 @@ impl Store {
         let mut report = self.sweep(&self.used()?)?;
         report.images = gone.len();
         Ok(report)
-    }
-
-    /// The platforms for which `source` is recorded.
-    pub fn platforms(&self, source: &Source) -> Result<Vec<Platform>> {
-        let reference = source.canonical();
-        let records = self.list()?.into_iter();
-        Ok(records.filter(|r| r.reference == reference).map(|r| r.platform).collect())
     }
 
     fn used(&self) -> Result<HashSet<Digest>> {
