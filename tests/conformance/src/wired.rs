@@ -24,20 +24,21 @@ pub struct Wired {
 
 /// Every backend that there is.
 pub fn wired() -> Vec<Wired> {
-    vec![fake()]
-}
-
-fn fake() -> Wired {
-    Wired {
-        name: "fake",
-        required_as: "fake",
-        backend: Ok(Arc::new(FakeBackend::new())),
-        guests: Arc::new(FakeGuests),
-        device_guests: Ok(Arc::new(FakeGuests)),
-    }
+    vec![Wired::fake(Arc::new(FakeBackend::new()))]
 }
 
 impl Wired {
+    /// The fake backend, or one that is made of it.
+    pub fn fake(backend: Arc<dyn Backend>) -> Self {
+        Self {
+            name: "fake",
+            required_as: "fake",
+            backend: Ok(backend),
+            guests: Arc::new(FakeGuests),
+            device_guests: Ok(Arc::new(FakeGuests)),
+        }
+    }
+
     /// What a case is given, without a maker in another process.
     ///
     /// # Errors
