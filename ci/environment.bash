@@ -46,7 +46,7 @@ share_target_directory
 target=${CARGO_TARGET_DIR:-$top/target}
 
 # Debian's docker-registry is unpacked, not installed: as a package it starts a service.
-registry=$cache/docker-registry/usr/bin/docker-registry
-! command -v docker-registry >/dev/null || registry=$(command -v docker-registry)
+# Tools for disks are not on every user's path.
+export PATH=$PATH:$cache/docker-registry/usr/bin:/usr/sbin:/sbin
 # shellcheck disable=SC2034 # for those who source this
-readonly top cache target registry
+readonly top cache target
