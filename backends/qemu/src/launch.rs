@@ -1,0 +1,109 @@
+//! Starting the processes of `microagent-vmm`.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use command_fds::{CommandFdExt, FdMapping};
+use microagent_backend::{Error, ErrorKind, Result, RunDir};
+use rustix::fs::MemfdFlags;
+use serde::Serialize;
+use tokio::net::unix::pipe;
+
+use crate::limits::MAX_QUOTED_LOG;
+use crate::process::{Process, process_error};
+
+/// One of the processes that `microagent-vmm` can be.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Role {
+    /// What it is called here.
+    pub(crate) name: &'static str,
+    /// The argument that makes it so.
+    pub(crate) argument: &'static str,
+    /// File name in the run directory of what it has to say.
+    pub(crate) log: &'static str,
+}
+
+/// A process that was started.
+#[derive(Debug)]
+pub(crate) struct Launched {
+    /// The process.
+    pub(crate) process: Process,
+    /// What it reports.
+    pub(crate) reports: pipe::Receiver,
+}
+
+/// Starts `monitor` as `role` in `dir`, with `spec` as JSON on its standard input and `fds`
+/// under the numbers that stand with them.
+pub(crate) fn launch(
+    monitor: &Path,
+    role: Role,
+    dir: &RunDir,
+    spec: &impl Serialize,
+    fds: Vec<(OwnedFd, i32)>,
+) -> Result<Launched> {
+    let failed = |e| {
+        Error::io(format!("start {} {}", monitor.display(), role.argument), e)
+            .with_hint("the monitor must be of the same version as microagent: install both")
+    };
+    let mappings = fds.into_iter().map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
+    let mut command = Command::new(monitor);
+    command
+        .arg(role.argument)
+        .env_clear()
+        .current_dir(dir.path())
+        .stdin(input(spec).map_err(failed)?)
+        .stdout(Stdio::piped())
+        .stderr(log(dir, role).map_err(failed)?);
+    command
+        .fd_mappings(mappings.collect())
+        .map_err(|e| failed(io::Error::new(io::ErrorKind::InvalidInput, e)))?;
+    let mut child = command.spawn().map_err(failed)?;
+    let process = Process::now(child.id()).map_err(|e| {
+        let _ = child.kill().and_then(|()| child.wait());
+        process_error("hold", role.name, e)
+    })?;
+    let reports = child.stdout.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
+    let reports = pipe::Receiver::from_owned_fd(reports.into()).map_err(failed)?;
+    Ok(Launched { process, reports })
+}
+
+/// The end of what a process had to say, for an error.
+pub(crate) fn last_words(dir: &RunDir, role: Role) -> String {
+    let end = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(dir.file(role.log))?;
+        let len = file.metadata()?.len();
+        file.seek(io::SeekFrom::Start(len.saturating_sub(MAX_QUOTED_LOG)))?;
+        let mut text = Vec::new();
+        file.take(MAX_QUOTED_LOG).read_to_end(&mut text)?;
+        Ok(text)
+    };
+    one_line(&String::from_utf8_lossy(&end().unwrap_or_default()))
+}
+
+/// A text of several lines as one.
+pub(crate) fn one_line(text: &str) -> String {
+    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join("; ").replace(|c: char| c.is_control(), "?")
+}
+
+/// An error that a process died, with what it said last.
+pub(crate) fn died(role: Role, words: &str) -> Error {
+    let words = if words.is_empty() { "without a word" } else { words };
+    Error::new(ErrorKind::Crashed, format!("the {} process died: {words}", role.name))
+}
+
+/// A file without a name: unlike a pipe it takes any length without a reader.
+fn input(spec: &impl Serialize) -> io::Result<File> {
+    let mut file = File::from(rustix::fs::memfd_create("spec", MemfdFlags::CLOEXEC)?);
+    file.write_all(&serde_json::to_vec(spec)?)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+fn log(dir: &RunDir, role: Role) -> io::Result<File> {
+    OpenOptions::new().create(true).append(true).mode(0o600).open(dir.file(role.log))
+}
