@@ -1,1 +1,8 @@
-//! Not written yet.
+//! The device model, with no hypervisor in sight.
+//!
+//! A device is given guest memory and virtqueues and does the rest; how the guest reaches its
+//! queues (a vhost-user frontend, a monitor of our own) is said elsewhere. Everything that
+//! comes out of guest memory is untrusted: it is read once, checked, then used.
+
+pub mod vhost_user;
+pub mod virtio;

@@ -6,11 +6,9 @@
 mod child;
 mod console;
 mod last_words;
-mod life;
 mod panic_watch;
 mod removal;
 mod report;
-mod signals;
 mod watch;
 
 use std::io::{self, Write};
@@ -20,9 +18,10 @@ use std::process::ExitCode;
 use microagent_confine::{Limits, Rules, Ruleset, Signals, forbid_new_privileges};
 use microagent_vmm_protocol::{GuardReport, GuardSpec, LIFE_FD};
 
-use self::life::Life;
 use crate::inherited::{self, InheritedError};
+use crate::life::Life;
 use crate::log::chain;
+use crate::signals;
 use crate::spec::{self, SpecError};
 
 /// Why nothing was started.
@@ -70,7 +69,10 @@ fn start() -> Result<Guard, GuardError> {
     forbid_new_privileges().map_err(GuardError::Prepare)?;
     let spec: GuardSpec = spec::read(io::stdin().lock())?;
     let life = match spec.attached {
-        true => Some(Life::new(inherited::take([(LIFE_FD, "life pipe")])?)),
+        true => {
+            let [life] = inherited::take([(LIFE_FD, "life pipe")])?;
+            Some(Life::new(life))
+        }
         false => {
             inherited::take([])?;
             None

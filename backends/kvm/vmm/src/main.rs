@@ -6,7 +6,10 @@
 
 mod guard;
 mod inherited;
+mod life;
 mod log;
+mod serve_vsock;
+mod signals;
 mod spec;
 
 use std::process::ExitCode;
@@ -18,6 +21,7 @@ fn main() -> ExitCode {
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     match args.iter().map(|a| a.to_str()).collect::<Vec<_>>()[..] {
         [Some("guard")] => guard::run(),
+        [Some("serve-vsock")] => serve_vsock::run(),
         [Some("--version")] => {
             println!("microagent-vmm {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
 
-use super::signals;
+use crate::signals;
 
 /// How many descriptors a hypervisor may have open: several per queue of each of a few
 /// dozen devices.

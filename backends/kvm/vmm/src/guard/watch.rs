@@ -13,8 +13,8 @@ use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::console::ConsoleWriter;
 use super::last_words::LastWords;
-use super::life::Life;
 use super::panic_watch::PanicWatch;
+use crate::life::Life;
 
 /// How much is read from a pipe at once, in bytes: what a pipe holds.
 const CHUNK: usize = 64 << 10;

@@ -1,4 +1,4 @@
-//! The signals that end a session must not end a guard, only its pipe and its child do.
+//! The signals that end a session must not end what outlives it.
 #![allow(unsafe_code)] // signal dispositions have no safe interface
 
 use std::io;

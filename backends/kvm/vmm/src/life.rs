@@ -10,7 +10,7 @@ use rustix::event::{PollFd, PollFlags};
 pub(crate) struct Life(OwnedFd);
 
 impl Life {
-    pub(crate) fn new([fd]: [OwnedFd; 1]) -> Self {
+    pub(crate) fn new(fd: OwnedFd) -> Self {
         Self(fd)
     }
 

@@ -1,0 +1,4 @@
+//! Virtio devices (Virtual I/O Device specification, version 1.2).
+
+mod buffers;
+pub mod vsock;
