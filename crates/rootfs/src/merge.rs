@@ -90,6 +90,8 @@ impl Merger<'_, '_> {
     ) -> Result<(), Fault> {
         let Member { path, kind, mode, uid, gid, mtime, xattrs } = member;
         self.account(&path, &kind, &xattrs)?;
+        // Linux has no other mode for links, whatever archivers write.
+        let mode = if matches!(kind, MemberKind::Symlink { .. }) { 0o777 } else { mode };
         let meta = Meta { mode, uid, gid, mtime };
         let parts = components(&path, self.limits)?;
         let Some((name, parents)) = parts.split_last() else {
@@ -275,4 +277,4 @@ fn spooling(source: io::Error) -> Fault {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

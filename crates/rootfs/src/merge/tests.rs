@@ -12,7 +12,7 @@ use crate::tree::{InodeId, Kind, ROOT, Tree};
 use crate::{Compression, ErrorKind, LayerInput, Limits, RootfsError};
 
 /// One line per name. Metadata is shown where it is not what `testing` gives.
-fn dump(tree: &Tree<'_>, spool: &File) -> String {
+pub(crate) fn dump(tree: &Tree<'_>, spool: &File) -> String {
     let mut out = String::new();
     let mut seen = HashMap::new();
     dump_directory(tree, spool, ROOT, "", &mut seen, &mut out);
@@ -56,6 +56,7 @@ fn dump_directory(
                 }
             }
             Kind::Symlink(target) => {
+                default = 0o777;
                 write!(out, "{path} -> {}", String::from_utf8_lossy(target)).unwrap();
             }
             Kind::CharDevice { major, minor } => write!(out, "{path} c {major}:{minor}").unwrap(),
@@ -83,7 +84,7 @@ fn dump_directory(
     }
 }
 
-fn merged(layers: &[LayerInput], limits: Limits) -> Result<String, RootfsError> {
+pub(crate) fn merged(layers: &[LayerInput], limits: Limits) -> Result<String, RootfsError> {
     let scratch = tempfile::tempfile().unwrap();
     let mut spool = Spool::beside(&scratch)?;
     let tree = merge(layers, &limits, &mut spool, &|_| {})?;
