@@ -1,1 +1,31 @@
-//! Not written yet.
+//! The host's end of vsock.
+//!
+//! The host side of every machine's vsock is a *hybrid* Unix socket: what the guest opens to
+//! port p arrives at `<socket>_<p>`, where [`AgentListener`] waits for the agent; what the
+//! host opens goes to `<socket>` and names its port first, as [`VsockStream`] does.
+//!
+//! A [`Session`] is the framed, multiplexed conversation with the agent. It runs commands
+//! ([`Exec`]) and passes their streams through with flow control: a sink that does not take
+//! its bytes holds up that stream of that command and nothing else, and no more than
+//! [`WINDOW`](microagent_guest_protocol::WINDOW) bytes of it are kept. What the guest sends
+//! is untrusted: what breaks the protocol ends the session with an error.
+//!
+//! Not here: mediation and port forwards.
+
+mod error;
+mod exec;
+mod frames;
+mod input;
+mod listener;
+mod output;
+mod session;
+mod shared;
+mod socket;
+mod stream;
+
+pub use error::{SessionError, VsockError};
+pub use exec::{BrokenSink, Exec, ExecIo, Sink, Source};
+pub use listener::AgentListener;
+pub use session::Session;
+pub use socket::bind;
+pub use stream::VsockStream;
