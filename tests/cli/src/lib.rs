@@ -1,1 +1,44 @@
-//! Not written yet.
+//! What the end-to-end tests of the `microagent` program stand on.
+//!
+//! The tests in `tests/` run the real program on QEMU in TCG mode. Here is what they share:
+//! finding the program and the tools around it ([`Setting`]), a state directory of a test's
+//! own that must be clean when the test ends ([`Sandbox`]), running the program
+//! ([`Invocation`], [`Live`], [`Outcome`]), the images that it runs ([`images`]) with the
+//! parts that they are made of ([`oci`], [`elf`]), and a registry to fetch them from
+//! ([`Registry`]).
+//!
+//! A test whose tools are missing prints a line that begins with `SKIP: ` and ends;
+//! `MICROAGENT_REQUIRE`, a list of names separated by commas, makes that a failure for the
+//! tools named in it, or for any if it holds `all`.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod cache;
+mod command;
+mod invocation;
+mod janitor;
+mod leftovers;
+mod live;
+mod outcome;
+mod processes;
+mod registry;
+mod requirement;
+mod sandbox;
+mod setting;
+mod wait;
+
+pub mod elf;
+pub mod images;
+pub mod listing;
+pub mod oci;
+
+pub use invocation::Invocation;
+pub use leftovers::Leftovers;
+pub use live::Live;
+pub use outcome::Outcome;
+pub use processes::{Process, mentioning};
+pub use registry::Registry;
+pub use requirement::{root, tools};
+pub use sandbox::Sandbox;
+pub use setting::Setting;
+pub use wait::until;

@@ -1,0 +1,13 @@
+//! Making OCI images, good ones and bad ones.
+
+mod blob;
+mod config;
+mod entry;
+mod layer;
+mod layout;
+
+pub use blob::{Blob, Compression, digest_of};
+pub use config::Config;
+pub use entry::Entry;
+pub use layer::Layer;
+pub use layout::Layout;

@@ -1,0 +1,71 @@
+//! The program under test and what it needs of this machine.
+
+use std::env;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use crate::requirement::{find, missing};
+
+/// The program under test and what it needs of this machine.
+#[derive(Debug)]
+pub struct Setting {
+    /// The `microagent` program.
+    pub program: PathBuf,
+    /// The kernel that guests boot.
+    pub kernel: PathBuf,
+    /// `qemu-system-x86_64`.
+    pub qemu: PathBuf,
+}
+
+/// Path of the program; without it `target/release/microagent` is taken.
+const PROGRAM: &str = "MICROAGENT_BIN";
+/// Path of the guest kernel; without it the one that is installed for this user.
+const KERNEL: &str = "MICROAGENT_KERNEL";
+/// Program of the hypervisor.
+const QEMU: &str = "qemu-system-x86_64";
+
+impl Setting {
+    /// Finds it all, once. `None`, with a visible reason, where something is missing.
+    pub fn get() -> Option<&'static Self> {
+        static FOUND: OnceLock<Result<Setting, (&str, String)>> = OnceLock::new();
+        match FOUND.get_or_init(Self::find) {
+            Ok(setting) => Some(setting),
+            Err((name, why)) => {
+                missing(name, why);
+                None
+            }
+        }
+    }
+
+    fn find() -> Result<Self, (&'static str, String)> {
+        let program = named(PROGRAM).unwrap_or_else(built_program);
+        if !program.is_file() {
+            return Err(("microagent", format!("{} does not exist", program.display())));
+        }
+        let kernel = named(KERNEL)
+            .or_else(installed_kernel)
+            .ok_or_else(|| ("kernel", format!("no kernel is installed and {KERNEL} names none")))?;
+        if !kernel.is_file() {
+            return Err(("kernel", format!("{} does not exist", kernel.display())));
+        }
+        let qemu = find(QEMU).ok_or_else(|| ("qemu", format!("{QEMU} is not installed")))?;
+        Ok(Self { program, kernel, qemu })
+    }
+}
+
+fn named(variable: &str) -> Option<PathBuf> {
+    let path = env::var_os(variable).filter(|path| !path.is_empty())?;
+    std::path::absolute(path).ok()
+}
+
+/// Where a release build puts the program: beside the directory of the test's own profile.
+fn built_program() -> PathBuf {
+    let own = env::current_exe().unwrap_or_default();
+    let target = own.ancestors().nth(3).unwrap_or(Path::new("target"));
+    target.join("release/microagent")
+}
+
+fn installed_kernel() -> Option<PathBuf> {
+    let kernel = env::home_dir()?.join(".microagent/kernels/x86_64/vmlinux");
+    kernel.is_file().then_some(kernel)
+}

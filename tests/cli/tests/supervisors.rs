@@ -1,0 +1,104 @@
+//! `--supervisor`: names, options, and paths to what is and is not a hypervisor.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use microagent_tests_cli::images::{Busybox, busybox};
+use microagent_tests_cli::{Outcome, Sandbox};
+
+fn parts() -> Option<(Sandbox, &'static Busybox)> {
+    Some((Sandbox::new()?, busybox()?))
+}
+
+fn with(sandbox: &Sandbox, image: &Busybox, supervisor: &str) -> Outcome {
+    let image = image.reference("plain");
+    let run = sandbox.run(&["--supervisor", supervisor, "--image", &image, "--exec", "echo ran"]);
+    run.start().finish_within(Duration::from_secs(60))
+}
+
+fn script(sandbox: &Sandbox, name: &str, text: &str) -> PathBuf {
+    let path = sandbox.write(name, text);
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    path
+}
+
+#[test]
+fn qemu_is_taken_by_name_by_option_and_by_path() {
+    let Some((sandbox, image)) = parts() else { return };
+    let qemu = sandbox.setting().qemu.display().to_string();
+    with(&sandbox, image, "qemu:accel=tcg").code(0).prints("ran\n");
+    with(&sandbox, image, &qemu).code(0).prints("ran\n");
+    // What it is is found by asking it, not by its name.
+    let other = sandbox.file("by-another-name");
+    std::os::unix::fs::symlink(&qemu, &other).unwrap();
+    with(&sandbox, image, other.to_str().unwrap()).code(0).prints("ran\n");
+}
+
+#[test]
+fn auto_finds_one_and_says_why_when_asked() {
+    let Some((sandbox, image)) = parts() else { return };
+    let image = image.reference("plain");
+    let run = sandbox.run(&["-v", "--image", &image, "--exec", "echo ran"]);
+    let outcome = run.without("MICROAGENT_SUPERVISOR").output();
+    outcome.code(0).prints("ran\n").says(&["qemu", "first that works"]);
+}
+
+#[test]
+fn paths_that_are_no_hypervisor_are_refused() {
+    let Some((sandbox, image)) = parts() else { return };
+    let text = sandbox.write("text", "hello\n").display().to_string();
+    let executable_text = script(&sandbox, "executable", "hello\n").display().to_string();
+    let plugin = script(&sandbox, "plugin.so", "x").display().to_string();
+    let other = script(&sandbox, "other", "#!/bin/sh\necho GNU tools 1.0\n").display().to_string();
+    let silent = script(&sandbox, "silent", "#!/bin/sh\n").display().to_string();
+    let crashing = script(&sandbox, "crash", "#!/bin/sh\nkill -SEGV $$\n").display().to_string();
+    let cases: [(&str, &str); 8] = [
+        ("/no/such/qemu", "does not exist"),
+        ("/", "directory"),
+        (&text, "not executable"),
+        (&executable_text, "executable"),
+        ("/bin/true", "no hypervisor"),
+        (&other, "GNU tools 1.0"),
+        (&silent, "no hypervisor"),
+        (&crashing, "no hypervisor"),
+    ];
+    for (path, named) in cases {
+        with(&sandbox, image, path).refuses(2, &[path, named]);
+    }
+    with(&sandbox, image, &plugin).refuses(2, &["plugin", "not built yet"]);
+}
+
+#[test]
+fn programs_that_hang_or_flood_are_given_up() {
+    let Some((sandbox, image)) = parts() else { return };
+    let hanging = script(&sandbox, "hang", "#!/bin/sh\nexec sleep 1000\n");
+    let outcome = with(&sandbox, image, hanging.to_str().unwrap());
+    outcome.refuses(125, &[hanging.to_str().unwrap()]);
+    assert!(outcome.took < Duration::from_secs(20), "{}", outcome.text());
+    let flooding = script(&sandbox, "flood", "#!/bin/sh\nexec yes a flood of lines\n");
+    let outcome = with(&sandbox, image, flooding.to_str().unwrap());
+    outcome.refuses(2, &[flooding.to_str().unwrap()]);
+    // It answers as QEMU does and then does something else.
+    let lying = "#!/bin/sh\nif [ \"$1\" = --version ]; then echo QEMU emulator version 7.2.0; \
+                 else echo nonsense; exit 3; fi\n";
+    let lying = script(&sandbox, "lie", lying);
+    let outcome = with(&sandbox, image, lying.to_str().unwrap());
+    outcome.refuses(125, &[]);
+}
+
+#[test]
+fn a_missing_qemu_is_told_with_what_to_do() {
+    let Some((sandbox, image)) = parts() else { return };
+    let empty = sandbox.file("empty");
+    fs::create_dir(&empty).unwrap();
+    let image = image.reference("plain");
+    for supervisor in ["auto", "qemu"] {
+        let run = sandbox.run(&["--supervisor", supervisor, "--image", &image, "true"]);
+        let outcome = run.env("PATH", &empty).output();
+        outcome.refuses(125, &["qemu-system-x86_64", "hint:"]);
+    }
+}
