@@ -5,6 +5,7 @@
 
 mod fake;
 mod judge;
+mod qemu;
 mod wired;
 
 pub use fake::FakeGuests;

@@ -7,7 +7,7 @@ use microagent_backend::Backend;
 use microagent_conformance::{Context, Guests};
 use microagent_fake::FakeBackend;
 
-use crate::FakeGuests;
+use crate::{FakeGuests, qemu};
 
 /// A backend with the guests that it can run.
 #[derive(Clone)]
@@ -18,13 +18,15 @@ pub struct Wired {
     pub required_as: &'static str,
     /// The backend, or why it cannot be had here.
     pub backend: Result<Arc<dyn Backend>, String>,
-    guests: Arc<dyn Guests>,
-    device_guests: Result<Arc<dyn Guests>, String>,
+    pub(crate) guests: Arc<dyn Guests>,
+    pub(crate) device_guests: Result<Arc<dyn Guests>, String>,
 }
 
 /// Every backend that there is.
 pub fn wired() -> Vec<Wired> {
-    vec![Wired::fake(Arc::new(FakeBackend::new()))]
+    let mut all = vec![Wired::fake(Arc::new(FakeBackend::new()))];
+    all.extend(qemu::wired());
+    all
 }
 
 impl Wired {

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::Context as _;
 use libtest_mimic::{Arguments, Failed, Trial};
+use microagent_backend::ErrorKind;
 use microagent_conformance::{
     Case, Context, MakeRequest, Maker, Matrix, Verdict, cases, make_and_hold,
 };
@@ -26,9 +27,7 @@ fn main() -> anyhow::Result<ExitCode> {
         return make_for_another(backend, request);
     }
     let matrix = Arc::new(Mutex::new(Matrix::default()));
-    let all =
-        wired().into_iter().flat_map(|wired| cases().into_iter().map(move |c| (wired.clone(), c)));
-    let trials = all.map(|(wired, case)| trial(wired, case, Arc::clone(&matrix))).collect();
+    let trials = wired().into_iter().flat_map(|wired| trials(wired, &matrix)).collect();
     let arguments = Arguments::from_args();
     let list = arguments.list;
     let conclusion = libtest_mimic::run(&arguments, trials);
@@ -45,6 +44,35 @@ fn make_for_another(backend: &str, request: &str) -> anyhow::Result<ExitCode> {
     let backend = wired.backend.map_err(anyhow::Error::msg)?;
     runtime()?.block_on(make_and_hold(&*backend, &request))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// A trial for each case; all are ignored where the backend cannot be had.
+fn trials(wired: Wired, matrix: &Arc<Mutex<Matrix>>) -> Vec<Trial> {
+    let required = is_required(wired.required_as);
+    let lack = unavailable(&wired).filter(|_| !required);
+    if let Some(why) = &lack {
+        eprintln!("SKIP: {}: {why}", wired.name);
+    }
+    let mut trials = Vec::new();
+    for case in cases() {
+        if let Some(why) = &lack {
+            let mut matrix = matrix.lock().unwrap_or_else(PoisonError::into_inner);
+            matrix.add(wired.name, case.tier, case.name, Verdict::Skipped(why.clone()));
+        }
+        let trial = trial(wired.clone(), case, Arc::clone(matrix));
+        trials.push(trial.with_ignored_flag(lack.is_some()));
+    }
+    trials
+}
+
+/// Why a backend cannot be had here.
+fn unavailable(wired: &Wired) -> Option<String> {
+    let backend = match &wired.backend {
+        Ok(backend) => Arc::clone(backend),
+        Err(why) => return Some(why.clone()),
+    };
+    let probed = runtime().ok()?.block_on(async move { backend.probe().await });
+    probed.err().filter(|e| e.kind == ErrorKind::Unavailable).map(|e| e.to_string())
 }
 
 fn trial(wired: Wired, case: Case, matrix: Arc<Mutex<Matrix>>) -> Trial {

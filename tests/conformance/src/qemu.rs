@@ -1,0 +1,68 @@
+//! QEMU, once with each way of running guest code.
+//!
+//! `microagent-vmm` is looked for in `MICROAGENT_LIBEXEC` and where this build puts it; the
+//! kernel of guests with devices is `MICROAGENT_KERNEL`, their busybox `MICROAGENT_BUSYBOX`
+//! or the one of Debian's `busybox-static`.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use microagent_backend::Backend;
+use microagent_conformance::{BareGuests, Guests, LinuxGuests};
+use microagent_machine::KernelFormat;
+use microagent_qemu::{Accel, QemuBackend, QemuOptions};
+
+use crate::Wired;
+
+const MONITOR: &str = "microagent-vmm";
+
+pub(crate) fn wired() -> Vec<Wired> {
+    [("qemu_tcg", Accel::Tcg), ("qemu_kvm", Accel::Kvm)]
+        .map(|(name, accel)| one(name, accel))
+        .into()
+}
+
+fn one(name: &'static str, accel: Accel) -> Wired {
+    let backend = monitor().map(|monitor| {
+        let options = QemuOptions { program: None, accel, monitor, cache_dir: None };
+        Arc::new(QemuBackend::new(options)) as Arc<dyn Backend>
+    });
+    // Who requires QEMU requires that it runs; KVM is required by its own name.
+    let required_as = if accel == Accel::Kvm { "qemu-kvm" } else { "qemu" };
+    Wired { name, required_as, backend, guests: Arc::new(BareGuests), device_guests: linux() }
+}
+
+fn monitor() -> Result<PathBuf, String> {
+    let libexec = env::var_os("MICROAGENT_LIBEXEC").map(PathBuf::from);
+    // Tests stand in `deps` of the directory that holds the programs.
+    let built = env::current_exe().ok().and_then(|exe| Some(exe.parent()?.parent()?.to_owned()));
+    let places = libexec.into_iter().chain(built).map(|place| place.join(MONITOR));
+    places.filter_map(|path| fs::canonicalize(path).ok()).find(|path| path.is_file()).ok_or_else(
+        || format!("there is no {MONITOR}: 'cargo build -p {MONITOR}', or set MICROAGENT_LIBEXEC"),
+    )
+}
+
+fn linux() -> Result<Arc<dyn Guests>, String> {
+    let kernel = env::var_os("MICROAGENT_KERNEL").map(PathBuf::from);
+    let kernel = kernel.ok_or("MICROAGENT_KERNEL names no kernel")?;
+    let kernel = fs::canonicalize(&kernel).map_err(|e| format!("{}: {e}", kernel.display()))?;
+    Ok(Arc::new(LinuxGuests::new(kernel, KernelFormat::Vmlinux, busybox()?)))
+}
+
+fn busybox() -> Result<PathBuf, String> {
+    let named = env::var_os("MICROAGENT_BUSYBOX").map(PathBuf::from);
+    let usual = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from);
+    let found = named.into_iter().chain(usual).find(|path| is_static(path));
+    found.ok_or_else(|| "there is no static busybox: install busybox-static".to_owned())
+}
+
+/// A program that names no interpreter needs nothing else in its initramfs.
+fn is_static(path: &Path) -> bool {
+    let interpreter = b"/ld-linux";
+    fs::read(path).is_ok_and(|program| {
+        let beginning = &program[..program.len().min(4096)];
+        !beginning.windows(interpreter.len()).any(|window| window == interpreter)
+    })
+}
