@@ -4,5 +4,7 @@
 //! queues (a vhost-user frontend, a monitor of our own) is said elsewhere. Everything that
 //! comes out of guest memory is untrusted: it is read once, checked, then used.
 
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod vhost_user;
 pub mod virtio;

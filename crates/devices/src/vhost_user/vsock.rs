@@ -126,6 +126,7 @@ impl VhostUserBackend for VsockServer {
         let (Some(memory), Some(rx), Some(tx)) =
             (memory.as_ref(), vrings.get(QUEUE_RX), vrings.get(QUEUE_TX))
         else {
+            device.notice_host();
             return Ok(());
         };
         let used = {
@@ -133,6 +134,7 @@ impl VhostUserBackend for VsockServer {
             let enabled = rx.is_enabled() && tx.is_enabled();
             let (rx, tx) = (rx.get_queue_mut(), tx.get_queue_mut());
             if !(enabled && rx.ready() && tx.ready()) {
+                device.notice_host();
                 return Ok(());
             }
             // A machine that was paused goes on where its queues stood. Queues that begin at

@@ -18,6 +18,8 @@ mod packet;
 mod protocol;
 mod sockets;
 mod table;
+#[cfg(test)]
+mod tests;
 
 pub use config::{Config, ConfigSpace};
 pub use device::{Queues, Used, Vsock, VsockError};

@@ -180,7 +180,7 @@ impl Connection {
                     || self.owed.credit_update
                     || self.host_done != self.host_done_told
                     || self.credit.is_news()
-                    || self.may_read() && (self.credit.to_guest() > 0 || !self.asked_for_credit)
+                    || self.may_read() && (self.credit.guest_room() > 0 || !self.asked_for_credit)
             }
             Phase::Draining | Phase::Over => false,
         }
@@ -231,7 +231,7 @@ impl Connection {
             header.flags = self.host_done;
             return Some(op::SHUTDOWN);
         }
-        if self.may_read() && self.credit.to_guest() == 0 && !self.asked_for_credit {
+        if self.may_read() && self.credit.guest_room() == 0 && !self.asked_for_credit {
             self.asked_for_credit = true;
             return Some(op::CREDIT_REQUEST);
         }
@@ -253,7 +253,7 @@ impl Connection {
         if !self.may_read() {
             return None;
         }
-        let most = self.credit.to_guest().min(MAX_DATA) as usize;
+        let most = self.credit.guest_room().min(MAX_DATA) as usize;
         let most = most.min(room.len());
         if most == 0 {
             return None;

@@ -31,7 +31,7 @@ impl Credit {
     }
 
     /// How much may be sent to the guest, in bytes.
-    pub(crate) fn to_guest(&self) -> u32 {
+    pub(crate) fn guest_room(&self) -> u32 {
         // A guest that claims to have passed on what was never sent gains nothing.
         self.guest_buffer.saturating_sub((self.sent - self.guest_forwarded).0)
     }
@@ -77,17 +77,17 @@ mod tests {
     #[test]
     fn what_may_go_to_the_guest() {
         let mut credit = Credit::default();
-        assert_eq!(credit.to_guest(), 0);
+        assert_eq!(credit.guest_room(), 0);
         learn(&mut credit, 100, 0);
         credit.sent(60);
-        assert_eq!(credit.to_guest(), 40);
+        assert_eq!(credit.guest_room(), 40);
         learn(&mut credit, 100, 50);
-        assert_eq!(credit.to_guest(), 90);
+        assert_eq!(credit.guest_room(), 90);
         learn(&mut credit, 5, 50);
-        assert_eq!(credit.to_guest(), 0);
+        assert_eq!(credit.guest_room(), 0);
         // It claims to have forwarded more than it got.
         learn(&mut credit, 100, 61);
-        assert_eq!(credit.to_guest(), 0);
+        assert_eq!(credit.guest_room(), 0);
     }
 
     #[test]
@@ -95,9 +95,9 @@ mod tests {
         let mut credit = Credit { sent: Wrapping(u32::MAX - 9), ..Credit::default() };
         learn(&mut credit, 100, u32::MAX - 9);
         credit.sent(20);
-        assert_eq!(credit.to_guest(), 80);
+        assert_eq!(credit.guest_room(), 80);
         learn(&mut credit, 100, 10);
-        assert_eq!(credit.to_guest(), 100);
+        assert_eq!(credit.guest_room(), 100);
     }
 
     #[test]

@@ -32,7 +32,7 @@ const RESPONSE: Duration = Duration::from_secs(10);
 
 /// A vsock device. It does nothing of its own accord: whoever has the guest's memory and its
 /// queues calls [`Vsock::process`] when a queue was kicked or the descriptor of the device is
-/// readable.
+/// readable, and [`Vsock::notice_host`] while there are no queues.
 #[derive(Debug)]
 pub struct Vsock {
     config: ConfigSpace,
@@ -138,18 +138,22 @@ impl Vsock {
             let _ = queue.disable_notification(memory);
         }
         loop {
-            self.look_at_sockets();
+            self.notice_host();
             let taken = self.take_from_guest(memory, tx);
+            let was_blocked = self.is_blocked();
             let given = self.give_to_guest(memory, rx);
             used.tx |= taken > 0;
             used.rx |= given > 0;
-            if taken < BATCH {
+            let unblocked = was_blocked && !self.is_blocked();
+            if taken < BATCH && !unblocked {
                 return used;
             }
         }
     }
 
-    fn look_at_sockets(&mut self) {
+    /// Takes note of what host programs did. An inactive device, which has no queues, keeps
+    /// it until it has, as far as deadlines allow; [`Vsock::process`] does it by itself.
+    pub fn notice_host(&mut self) {
         loop {
             let happenings = self.sockets.take();
             if happenings.is_empty() {
@@ -222,7 +226,7 @@ impl Vsock {
     /// driver will kick when there are, or it has to make room for refusals first.
     fn take_from_guest<M: GuestMemory>(&mut self, memory: &M, tx: &mut Queue) -> usize {
         let mut taken = 0;
-        while taken < BATCH && self.refusals.len() < MAX_REFUSALS {
+        while taken < BATCH && !self.is_blocked() {
             let Some(chain) = next_chain(memory, tx) else { break };
             let head = chain.head_index();
             self.take_packet(Buffers::new(memory, chain, Direction::FromDriver));
@@ -232,6 +236,10 @@ impl Vsock {
             taken += 1;
         }
         taken
+    }
+
+    fn is_blocked(&self) -> bool {
+        self.refusals.len() >= MAX_REFUSALS
     }
 
     fn take_packet<M: GuestMemory>(&mut self, chain: Result<Buffers<'_, M>, BadChain>) {
@@ -371,7 +379,7 @@ impl Vsock {
 }
 
 impl AsFd for Vsock {
-    /// Readable when [`Vsock::process`] has something to do for the host.
+    /// Readable when host programs did something.
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.sockets.as_fd()
     }
