@@ -1,1 +1,41 @@
-//! Not written yet.
+//! The run flow, workspaces and the state directory.
+//!
+//! [`run()`] brings a request from an image to the result of a command: it calls on images,
+//! root disks, kernels, the supervisor and vsock, and asks of backends only what they can
+//! do, never which they are.
+
+mod base_disk;
+mod command;
+mod config;
+mod directory;
+mod ending;
+mod error;
+mod interrupt;
+mod name;
+mod phases;
+mod plan;
+mod progress;
+mod request;
+mod resources;
+mod rootfs_build;
+mod run;
+mod state_dir;
+
+pub use base_disk::prune_bases;
+pub use command::CommandRequest;
+pub use config::{Config, ConfigError};
+pub use ending::{
+    CommandResult, EXIT_FAILED, EXIT_TIMEOUT, Ending, ReportedImage, ReportedResources, RunReport,
+    signal_code,
+};
+pub use error::RunError;
+pub use interrupt::{Interrupt, Interrupts};
+pub use microagent_guest_protocol::ExitStatus;
+pub use name::{InvalidName, Name};
+pub use phases::{Phase, Phases};
+pub use progress::{ForImages, Progress};
+pub use request::{RunIo, RunRequest, Tools};
+pub use resources::{DEFAULT_CPUS, DEFAULT_MEMORY, LEAST_MEMORY, PROFILES, Profile, Resources};
+pub use rootfs_build::{RootfsBuilt, RootfsRequest, build_rootfs};
+pub use run::{DryRun, dry_run, run};
+pub use state_dir::StateDir;

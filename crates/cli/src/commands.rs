@@ -1,0 +1,24 @@
+//! One module for each command.
+
+mod image;
+mod kernel;
+mod rootfs;
+mod small;
+
+use crate::args::{Cli, Command};
+use crate::failure::Failure;
+use crate::run;
+
+/// Runs the command and gives the exit code of the program.
+pub(crate) async fn dispatch(cli: Cli) -> Result<u8, Failure> {
+    let global = cli.global;
+    match cli.command {
+        Command::Run(args) => run::run(*args, &global).await,
+        Command::Image(command) => image::run(command, &global).await,
+        Command::Rootfs(command) => rootfs::run(command, &global).await,
+        Command::Kernel(command) => kernel::run(command, &global),
+        Command::Profiles => Ok(small::profiles(&global)),
+        Command::Completion { shell } => Ok(small::completion(shell)),
+        Command::Version => Ok(small::version(&global)),
+    }
+}

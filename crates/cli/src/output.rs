@@ -1,0 +1,43 @@
+//! Standard output and the log.
+
+use std::io::{self, Write};
+
+use comfy_table::{Table, presets};
+use serde::Serialize;
+use tracing_subscriber::EnvFilter;
+
+use crate::args::Global;
+
+/// Prints one JSON object and a newline. That nobody reads it is no failure.
+pub(crate) fn print_json(value: &impl Serialize) {
+    let mut stdout = io::stdout().lock();
+    let _ = serde_json::to_writer_pretty(&mut stdout, value);
+    let _ = writeln!(stdout);
+}
+
+/// Prints text. That nobody reads it is no failure.
+pub(crate) fn print(text: &str) {
+    let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// A table without lines, for people and for `awk` alike.
+pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_header(header.iter().copied());
+    table.add_rows(rows);
+    table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")
+}
+
+/// Log on standard error: nothing but errors, all that explains with `--verbose`, and
+/// whatever `MICROAGENT_LOG` asks for.
+pub(crate) fn start_logging(global: &Global) {
+    let level = if global.verbose { "info" } else { "error" };
+    let filter =
+        EnvFilter::try_from_env("MICROAGENT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(io::stderr)
+        .with_target(false)
+        .without_time()
+        .init();
+}

@@ -1,0 +1,56 @@
+//! `run`: what was written is made into a request, the request is run, and its end is told.
+
+mod request;
+mod sinks;
+mod tell;
+
+use std::io::IsTerminal;
+use std::sync::Arc;
+
+use microagent_workspace::{Interrupts, RunIo, StateDir, dry_run};
+
+use crate::args::{Global, RunArgs};
+use crate::failure::Failure;
+use crate::progress::Shown;
+use crate::{signals, tools};
+use sinks::Capture;
+
+/// Runs `microagent run`.
+pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<u8, Failure> {
+    args.foreign.refuse()?;
+    args.later.refuse()?;
+    let state = StateDir::peek(tools::state_path(global)?)?;
+    let config = tools::config(&state)?;
+    let request = request::from_args(&args, &config, global)?;
+    if args.dry_run {
+        let plan = dry_run(&request, &tools::tools(state)?).await?;
+        tell::plan(&plan, global);
+        return Ok(0);
+    }
+    let deadline = args.timeout.as_deref().map(crate::quantity::timeout).transpose()?;
+    let signals = signals::forward().map_err(|e| Failure::other(&e, "cannot take signals"))?;
+    let deadline = deadline.map(|limit| tokio::time::Instant::now() + limit);
+    let tools = tools::tools(tools::state(global)?)?;
+    let captures = global.json.then(|| (Capture::default(), Capture::default()));
+    let io = RunIo {
+        stdin: wants_stdin(&args).then(|| Box::new(tokio::io::stdin()) as _),
+        stdout: match &captures {
+            Some((stdout, _)) => Box::new(stdout.clone()),
+            None => Box::new(tokio::io::stdout()),
+        },
+        stderr: match &captures {
+            Some((_, stderr)) => Box::new(stderr.clone()),
+            None => Box::new(tokio::io::stderr()),
+        },
+        interrupts: Interrupts::new(signals, deadline),
+        progress: Arc::new(Shown::new(global)),
+    };
+    let (report, ending) = microagent_workspace::run(&request, &tools, io).await;
+    Ok(tell::ending(&request, &report, ending, captures, &args, global))
+}
+
+/// Standard input goes to the guest where that was asked for, or where a person sits at
+/// both ends.
+fn wants_stdin(args: &RunArgs) -> bool {
+    args.interactive || (std::io::stdin().is_terminal() && std::io::stdout().is_terminal())
+}

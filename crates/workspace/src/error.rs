@@ -1,0 +1,174 @@
+//! Why a run failed, apart from its command.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::interrupt::Interrupt;
+
+/// Why a run failed, apart from its command.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// What was asked makes no sense.
+    #[error("{message}")]
+    Usage {
+        /// What and why.
+        message: String,
+        /// What to do.
+        hint: Option<String>,
+    },
+    /// Neither the image nor the request names a program.
+    #[error("nothing to run: the image has neither entrypoint nor command")]
+    NoCommand,
+    /// The state directory or something in it.
+    #[error("{what}")]
+    State {
+        /// What could not be done with which path.
+        what: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A newer version of the program has been here.
+    #[error(
+        "state directory {} has layout version {found}, this program knows version {known}",
+        path.display()
+    )]
+    NewerState {
+        /// The state directory.
+        path: PathBuf,
+        /// What is there.
+        found: u32,
+        /// What is known.
+        known: u32,
+    },
+    /// A workspace of that name exists.
+    #[error("workspace {0} exists already")]
+    Conflict(String),
+    /// The image could not be had.
+    #[error(transparent)]
+    Image(#[from] microagent_image::ImageError),
+    /// Its root disk could not be built.
+    #[error(transparent)]
+    Rootfs(#[from] microagent_rootfs::RootfsError),
+    /// No kernel, or one that is none.
+    #[error(transparent)]
+    Kernel(#[from] microagent_kernel::KernelError),
+    /// The machine.
+    #[error(transparent)]
+    Backend(#[from] microagent_backend::Error),
+    /// The machine did not come as far as running commands.
+    #[error("the guest did not start: {stage}: {reason}{}", tail(console))]
+    Boot {
+        /// How far it came.
+        stage: &'static str,
+        /// What ended it.
+        reason: String,
+        /// The last lines of its console.
+        console: Vec<String>,
+    },
+    /// The machine ended under its command.
+    #[error("the guest ended before its command: {reason}{}", tail(console))]
+    Lost {
+        /// What ended it.
+        reason: String,
+        /// The last lines of its console.
+        console: Vec<String>,
+    },
+    /// A signal or the time limit ended it before its command began.
+    #[error("interrupted by {0}")]
+    Interrupted(Interrupt),
+    /// A step that has a deadline of its own.
+    #[error("{what} took more than {limit:?}")]
+    Timeout {
+        /// Which step.
+        what: &'static str,
+        /// Its deadline.
+        limit: Duration,
+    },
+}
+
+fn tail(console: &[String]) -> String {
+    if console.is_empty() {
+        String::new()
+    } else {
+        format!("\nlast console lines:\n  {}", console.join("\n  "))
+    }
+}
+
+fn image_kind(error: &microagent_image::ImageError) -> microagent_backend::ErrorKind {
+    use microagent_backend::ErrorKind;
+    use microagent_image::ErrorKind as Of;
+    match error.kind() {
+        Of::Usage => ErrorKind::Usage,
+        Of::NotFound => ErrorKind::NotFound,
+        Of::Unsupported => ErrorKind::Unsupported,
+        Of::Corrupt => ErrorKind::Protocol,
+        Of::Timeout => ErrorKind::Timeout,
+        Of::Network => ErrorKind::Unavailable,
+        _ => ErrorKind::Io,
+    }
+}
+
+fn rootfs_kind(error: &microagent_rootfs::RootfsError) -> microagent_backend::ErrorKind {
+    use microagent_backend::ErrorKind;
+    use microagent_rootfs::ErrorKind as Of;
+    match error.kind() {
+        Of::Usage | Of::TooSmall => ErrorKind::Usage,
+        Of::Corrupt | Of::Refused => ErrorKind::Protocol,
+        Of::Unsupported => ErrorKind::Unsupported,
+        Of::Io => ErrorKind::Io,
+    }
+}
+
+impl RunError {
+    /// An error of the operating system about the state directory.
+    pub(crate) fn state(what: String, source: std::io::Error) -> Self {
+        Self::State { what, source }
+    }
+
+    /// A request that makes no sense.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::Usage { message: message.into(), hint: None }
+    }
+
+    /// What kind of failure, for programs: one of the names of
+    /// [`ErrorKind`](microagent_backend::ErrorKind), or `interrupted`.
+    pub fn kind(&self) -> &'static str {
+        use microagent_backend::ErrorKind;
+        match self {
+            Self::Usage { .. } | Self::NoCommand => ErrorKind::Usage.name(),
+            Self::State { source, .. } if source.kind() == std::io::ErrorKind::StorageFull => {
+                ErrorKind::Exhausted.name()
+            }
+            Self::State { .. } => ErrorKind::Io.name(),
+            Self::NewerState { .. } => ErrorKind::Unsupported.name(),
+            Self::Conflict(_) => ErrorKind::Conflict.name(),
+            Self::Image(e) => image_kind(e).name(),
+            Self::Rootfs(e) => rootfs_kind(e).name(),
+            Self::Kernel(_) => ErrorKind::NotFound.name(),
+            Self::Backend(e) => e.kind.name(),
+            Self::Boot { .. } | Self::Lost { .. } => ErrorKind::Crashed.name(),
+            Self::Interrupted(Interrupt::Timeout) | Self::Timeout { .. } => {
+                ErrorKind::Timeout.name()
+            }
+            Self::Interrupted(Interrupt::Signal(_)) => "interrupted",
+        }
+    }
+
+    /// What the user can do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Usage { hint, .. } => hint.clone(),
+            Self::NoCommand => Some("give a command, or --exec '<command>'".into()),
+            Self::State { .. } => Some("choose another directory with --state-dir".into()),
+            Self::NewerState { .. } => Some("use the newer program, or another --state-dir".into()),
+            Self::Conflict(_) => Some("choose another --name".into()),
+            Self::Image(e) => e.hint(),
+            Self::Rootfs(e) => e.hint(),
+            Self::Kernel(e) => e.hint().map(str::to_owned),
+            Self::Backend(e) => e.hint.clone(),
+            Self::Boot { .. } => Some("run with -v to see the whole console".into()),
+            Self::Lost { .. } | Self::Interrupted(_) | Self::Timeout { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! From what was asked to the machine: pure, and so golden-tested.
+
+use std::path::{Path, PathBuf};
+
+use microagent_guest_protocol::{
+    AGENT_PORT, AgentConfig, OnDisconnect, PowerOff, RootDisk, Token, VERSION,
+};
+use microagent_machine::{Access, Arch, Boot, Cid, Disk, DiskId, MachineSpec, Vsock};
+
+use crate::resources::Resources;
+
+/// Serial number of a root disk of the machine's own.
+const ROOT: &str = "root";
+/// Serial number of a shared read-only root disk.
+const BASE: &str = "base";
+/// Serial number of the disk that takes what is written over a shared one.
+const SCRATCH: &str = "scratch";
+
+/// How a machine gets a root disk that it can write to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum RootMode {
+    /// A copy of the base: by reflink where the file system can, else sparse.
+    Copy,
+    /// The base itself, read-only, under a scratch disk that is thrown away.
+    Layered,
+}
+
+/// Where a machine's root disk is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum RootFiles {
+    /// [`RootMode::Copy`].
+    Copy {
+        /// The copy.
+        disk: PathBuf,
+    },
+    /// [`RootMode::Layered`].
+    Layered {
+        /// The shared base.
+        base: PathBuf,
+        /// The scratch disk.
+        scratch: PathBuf,
+    },
+}
+
+impl RootFiles {
+    fn disks(&self) -> Vec<Disk> {
+        let disk = |id: &str, path: &Path, access| Disk {
+            id: DiskId::new(id).expect("the three serial numbers of this file are valid"),
+            path: path.to_owned(),
+            access,
+        };
+        match self {
+            Self::Copy { disk: path } => vec![disk(ROOT, path, Access::ReadWrite)],
+            Self::Layered { base, scratch } => {
+                vec![disk(BASE, base, Access::ReadOnly), disk(SCRATCH, scratch, Access::ReadWrite)]
+            }
+        }
+    }
+
+    /// What the agent is told about it.
+    pub(crate) fn for_agent(&self) -> RootDisk {
+        match self {
+            Self::Copy { .. } => RootDisk::Plain { disk: ROOT.into(), grow: false },
+            Self::Layered { .. } => {
+                RootDisk::Layered { base: BASE.into(), scratch: SCRATCH.into() }
+            }
+        }
+    }
+
+    /// The file that a report names as the root disk.
+    pub(crate) fn reported(&self) -> &Path {
+        match self {
+            Self::Copy { disk } => disk,
+            Self::Layered { base, .. } => base,
+        }
+    }
+}
+
+/// The machine for these resources and this root disk, still without a kernel.
+pub(crate) fn machine_spec(resources: &Resources, root: &RootFiles) -> MachineSpec {
+    MachineSpec {
+        arch: Arch::HOST,
+        vcpus: resources.cpus,
+        memory: resources.memory_mib,
+        disks: root.disks(),
+        vsock: Some(Vsock { cid: Cid::GUEST }),
+        rng: true,
+        boot: None,
+    }
+}
+
+/// What the guest boots. `verbose` leaves the kernel's messages on the console.
+pub(crate) fn boot(kernel: &microagent_kernel::Kernel, initramfs: PathBuf, verbose: bool) -> Boot {
+    let console = if verbose { "ignore_loglevel" } else { "quiet" };
+    Boot {
+        kernel: kernel.path.clone(),
+        format: kernel.format,
+        initramfs,
+        cmdline: format!("{console} {CMDLINE}"),
+    }
+}
+
+/// Arguments that every guest gets. Each was measured; `kernels/README.md` has the figures.
+const CMDLINE: &str = "random.trust_cpu=on rcupdate.rcu_expedited=1";
+
+/// What the agent is told.
+pub(crate) fn agent_config(
+    token: Token,
+    power_off: microagent_backend::PowerOff,
+    hostname: String,
+    root: &RootFiles,
+) -> AgentConfig {
+    AgentConfig {
+        version: VERSION,
+        token,
+        port: AGENT_PORT,
+        on_disconnect: OnDisconnect::PowerOff,
+        power_off: match power_off {
+            microagent_backend::PowerOff::Reset => PowerOff::Reset,
+            microagent_backend::PowerOff::Acpi => PowerOff::Acpi,
+            microagent_backend::PowerOff::ExitPort => PowerOff::ExitPort,
+        },
+        hostname,
+        root: root.for_agent(),
+        mounts: Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use microagent_machine::MiB;
+
+    use super::*;
+
+    fn resources() -> Resources {
+        Resources { memory_mib: MiB(512), cpus: 2, size_mib: None }
+    }
+
+    #[test]
+    fn a_copy_is_one_writable_disk() {
+        let root = RootFiles::Copy { disk: "/s/w/rootfs.ext4".into() };
+        insta::assert_json_snapshot!(machine_spec(&resources(), &root));
+    }
+
+    #[test]
+    fn a_layered_root_is_two_disks_of_which_the_shared_one_is_read_only() {
+        let root =
+            RootFiles::Layered { base: "/s/base.ext4".into(), scratch: "/s/w/scratch".into() };
+        insta::assert_json_snapshot!(machine_spec(&resources(), &root));
+    }
+
+    #[test]
+    fn the_agent_is_told_all_that_it_needs() {
+        let root =
+            RootFiles::Layered { base: "/s/base.ext4".into(), scratch: "/s/w/scratch".into() };
+        insta::assert_json_snapshot!(agent_config(
+            Token::new([7; 16]),
+            microagent_backend::PowerOff::Reset,
+            "box".into(),
+            &root,
+        ));
+    }
+}

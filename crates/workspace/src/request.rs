@@ -1,0 +1,93 @@
+//! What a run is given.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use microagent_image::{PullPolicy, Source};
+use microagent_supervisor::{Registry, Selection};
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::command::Surroundings;
+use crate::{CommandRequest, Interrupts, Name, Progress, Resources, StateDir};
+
+/// A run that is asked for, checked as far as it can be without looking at anything.
+#[derive(Debug)]
+pub struct RunRequest {
+    /// Which image, as a user writes it.
+    pub reference: String,
+    /// The same, understood.
+    pub source: Source,
+    /// When to ask the registry.
+    pub pull: PullPolicy,
+    /// Registries that may be spoken to without TLS.
+    pub insecure_registries: Vec<String>,
+    /// What to run.
+    pub command: CommandRequest,
+    /// Shell lines that run before it, in order.
+    pub setup: Vec<String>,
+    /// Over the image's environment.
+    pub env: Vec<(String, String)>,
+    /// Instead of the image's user.
+    pub user: Option<String>,
+    /// Instead of the image's working directory.
+    pub workdir: Option<String>,
+    /// The shell for setup and shell lines: an absolute path in the guest.
+    pub shell: String,
+    /// Instead of the workspace's name.
+    pub hostname: Option<String>,
+    /// Name of the workspace.
+    pub name: Name,
+    /// Whether the workspace outlives the run.
+    pub keep: bool,
+    /// How much of the host it gets.
+    pub resources: Resources,
+    /// A kernel instead of the installed one.
+    pub kernel: Option<PathBuf>,
+    /// Builds the root disk with this program.
+    pub mke2fs: Option<PathBuf>,
+    /// Which backend.
+    pub supervisor: Selection,
+    /// Whether to hand over the console.
+    pub verbose: bool,
+}
+
+impl RunRequest {
+    pub(crate) fn surroundings(&self) -> Surroundings {
+        Surroundings {
+            env: self.env.clone(),
+            user: self.user.clone(),
+            workdir: self.workdir.clone(),
+            shell: self.shell.clone(),
+        }
+    }
+
+    pub(crate) fn guest_hostname(&self) -> String {
+        self.hostname.clone().unwrap_or_else(|| self.name.hostname())
+    }
+}
+
+/// What a run needs of the program around it.
+pub struct Tools {
+    /// Where everything is kept.
+    pub state: StateDir,
+    /// The guest agent's binary.
+    pub agent: &'static [u8],
+    /// The backends there are.
+    pub registry: Registry,
+    /// Directories of kernels that came with the program.
+    pub shared_kernels: Vec<PathBuf>,
+}
+
+/// The command's streams, and what can end the run.
+pub struct RunIo {
+    /// Forwarded to the command, if given; it reads nothing otherwise.
+    pub stdin: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    /// Gets the command's standard output, byte for byte.
+    pub stdout: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Gets the command's standard error, byte for byte.
+    pub stderr: Box<dyn AsyncWrite + Send + Unpin>,
+    /// Signals and the time limit.
+    pub interrupts: Interrupts,
+    /// Hears how it gets on.
+    pub progress: Arc<dyn Progress>,
+}

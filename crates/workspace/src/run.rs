@@ -1,0 +1,162 @@
+//! The run flow: from a request to the end of its command.
+//!
+//! ```text
+//! resolve ─► rootfs ─► choose ─► kernel ─► create ─► boot ─► mount ─► setup ─► command ─► unwind
+//! ```
+//! Each step is a phase of the report. Whatever happens, [`unwind`](Flow::unwind) runs, in
+//! the reverse order of what was made. Should this process be killed, the life pipe does the
+//! same from outside: see [`microagent_backend::Lifetime`].
+
+mod commands;
+mod machine;
+mod prepare;
+
+use std::time::Duration;
+
+use jiff::Timestamp;
+use microagent_backend::Machine;
+use microagent_vsock::{AgentListener, Session};
+
+use crate::directory::{WorkspaceDir, sweep};
+use crate::interrupt::Interrupt;
+use crate::{
+    CommandResult, Ending, Phases, ReportedImage, ReportedResources, RunError, RunIo, RunReport,
+    RunRequest, Tools,
+};
+pub use prepare::{DryRun, dry_run};
+
+/// How long a guest that was asked to shut down may take before it is ended.
+const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(12);
+
+/// Runs a request to its end and leaves nothing behind unless it is to be kept.
+///
+/// The report tells how far it came even where it failed.
+pub async fn run(
+    request: &RunRequest,
+    tools: &Tools,
+    mut io: RunIo,
+) -> (RunReport, Result<Ending, RunError>) {
+    let mut flow = Flow::new(request, tools);
+    let driven = flow.drive(&mut io).await;
+    let ending = match driven {
+        Err(RunError::Interrupted(Interrupt::Timeout)) => Ok(Ending::TimedOut),
+        Err(RunError::Interrupted(Interrupt::Signal(signal))) => Ok(Ending::Interrupted { signal }),
+        other => other,
+    };
+    let unwound = flow.unwind(&ending, &io).await;
+    flow.finish(ending.and_then(|ending| unwound.map(|()| ending)))
+}
+
+/// A run on its way, and all that must be undone when it ends.
+struct Flow<'a> {
+    request: &'a RunRequest,
+    tools: &'a Tools,
+    report: RunReport,
+    phases: Phases,
+    directory: Option<WorkspaceDir>,
+    life: Option<machine::LifeLine>,
+    machine: Option<Box<dyn Machine>>,
+    listener: Option<AgentListener>,
+    session: Option<Session>,
+}
+
+impl<'a> Flow<'a> {
+    fn new(request: &'a RunRequest, tools: &'a Tools) -> Self {
+        let report = RunReport {
+            workspace: request.name.to_string(),
+            resources: ReportedResources {
+                memory_mib: request.resources.memory_mib.0,
+                cpus: request.resources.cpus,
+                size_mib: request.resources.size_mib,
+            },
+            image: ReportedImage { reference: request.reference.clone(), digest: None },
+            final_state: "failed",
+            ..RunReport::default()
+        };
+        Self {
+            request,
+            tools,
+            report,
+            phases: Phases::default(),
+            directory: None,
+            life: None,
+            machine: None,
+            listener: None,
+            session: None,
+        }
+    }
+
+    async fn drive(&mut self, io: &mut RunIo) -> Result<Ending, RunError> {
+        sweep(&self.tools.state)?;
+        let prepared = self.prepare(io).await?;
+        self.build(&prepared, io).await?;
+        self.boot(io).await?;
+        self.run_commands(&prepared, io).await
+    }
+
+    /// Ends what `drive` made. Errors are collected: the first is the one reported, and
+    /// none keeps the rest from being undone.
+    async fn unwind(
+        &mut self,
+        ending: &Result<Ending, RunError>,
+        io: &RunIo,
+    ) -> Result<(), RunError> {
+        let mut first: Result<(), RunError> = Ok(());
+        if self.request.keep && ending.is_ok() {
+            self.shut_down().await;
+        }
+        self.listener = None;
+        self.session = None;
+        if let Some(machine) = self.machine.take() {
+            self.keep_console(machine.as_ref(), io);
+            if let Err(e) = machine.destroy().await {
+                first = first.and(Err(e.into()));
+            }
+        }
+        if let Some(directory) = self.directory.take()
+            && let Err(e) = self.keep_or_remove(directory, ending)
+        {
+            first = first.and(Err(e));
+        }
+        // Last: until here it stands for us should we be killed.
+        self.life = None;
+        self.phases.end("unwind");
+        first
+    }
+
+    /// Asks the guest to write back its disks and end.
+    async fn shut_down(&self) {
+        let (Some(session), Some(machine)) = (&self.session, &self.machine) else { return };
+        session.shutdown();
+        if !matches!(machine.wait(SHUTDOWN_DEADLINE).await, Ok(Some(_))) {
+            tracing::warn!(limit = ?SHUTDOWN_DEADLINE, "the guest did not shut down in time");
+        }
+    }
+
+    fn finish(mut self, ending: Result<Ending, RunError>) -> (RunReport, Result<Ending, RunError>) {
+        if let Ok(ending) = &ending {
+            self.report.final_state = "stopped";
+            if let Some(result) = &mut self.report.result {
+                result.exit_code = ending.exit_code();
+            }
+        }
+        self.report.phases = std::mem::take(&mut self.phases).into_vec();
+        (self.report, ending)
+    }
+
+    fn note_start(&mut self) {
+        self.report.result =
+            Some(CommandResult { started_at: now(), exited_at: now(), ..Default::default() });
+    }
+
+    fn note_end(&mut self, signal: Option<i32>) {
+        if let Some(result) = &mut self.report.result {
+            result.exited_at = now();
+            result.signal = signal;
+        }
+    }
+}
+
+fn now() -> String {
+    Timestamp::now().to_string()
+}

@@ -1,0 +1,169 @@
+//! Setup commands and the command, with everything that can happen meanwhile.
+
+use std::time::Duration;
+
+use microagent_guest_protocol::{ExecRequest, ExitStatus};
+use microagent_vsock::{Exec, ExecIo, SessionError, Sink, Source};
+use tokio::time::Instant;
+
+use super::Flow;
+use super::machine::{end_text, ended, last_lines};
+use super::prepare::Prepared;
+use crate::command::{exec_request, shell_argv};
+use crate::interrupt::Interrupt;
+use crate::{Ending, RunError, RunIo};
+
+/// How long a command that was sent a signal may go on.
+const SIGNAL_GRACE: Duration = Duration::from_secs(10);
+
+/// What a program gets that writes where nobody reads any more.
+const SIGPIPE: i32 = 13;
+
+/// How long a session may take to tell what it still knows when its machine has ended.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+/// What came of a command.
+enum Outcome {
+    Ended(ExitStatus),
+    Interrupted(Interrupt),
+}
+
+impl Flow<'_> {
+    pub(super) async fn run_commands(
+        &mut self,
+        prepared: &Prepared,
+        io: &mut RunIo,
+    ) -> Result<Ending, RunError> {
+        let around = self.request.surroundings();
+        let hostname = self.request.guest_hostname();
+        let setup = &self.request.setup;
+        for (index, line) in setup.iter().enumerate() {
+            let number = index + 1;
+            io.progress.setting_up(number, line);
+            let argv = shell_argv(&self.request.shell, line);
+            let request =
+                exec_request(number as u32, argv, &prepared.defaults, &around, &hostname, false);
+            match self.run_one(request, io, None).await? {
+                Outcome::Ended(ExitStatus::Code { code: 0 }) => {}
+                Outcome::Ended(status) => {
+                    return Ok(Ending::Setup { number, line: line.clone(), status });
+                }
+                Outcome::Interrupted(interrupt) => return Ok(interrupted(interrupt)),
+            }
+        }
+        if !setup.is_empty() {
+            self.phases.end("setup");
+        }
+        io.progress.running();
+        let stdin = io.stdin.take();
+        let id = setup.len() as u32 + 1;
+        let argv = prepared.argv.clone();
+        let request =
+            exec_request(id, argv, &prepared.defaults, &around, &hostname, stdin.is_some());
+        self.note_start();
+        let outcome = self.run_one(request, io, stdin).await;
+        let signal = match &outcome {
+            Ok(Outcome::Ended(ExitStatus::Signal { signal })) => Some(*signal),
+            _ => None,
+        };
+        self.note_end(signal);
+        self.phases.end("command");
+        Ok(match outcome? {
+            Outcome::Ended(status) => Ending::Command(status),
+            Outcome::Interrupted(interrupt) => interrupted(interrupt),
+        })
+    }
+
+    async fn run_one(
+        &self,
+        request: ExecRequest,
+        io: &mut RunIo,
+        stdin: Option<Source>,
+    ) -> Result<Outcome, RunError> {
+        let Some(session) = &self.session else { return Err(self.lost("there is no session")) };
+        let streams =
+            ExecIo { stdin, stdout: borrowed(&mut io.stdout), stderr: borrowed(&mut io.stderr) };
+        let exec = session.exec(request, streams);
+        let outcome = self.attend(&exec, io).await;
+        let (stdout, stderr) = exec.into_sinks().await;
+        io.stdout = stdout;
+        io.stderr = stderr;
+        outcome
+    }
+
+    /// Waits for the command's end, passing signals on: the first to the command, the
+    /// second, or the end of its grace, ends the machine.
+    async fn attend(&self, exec: &Exec, io: &mut RunIo) -> Result<Outcome, RunError> {
+        let Some(machine) = &self.machine else { return Err(self.lost("there is no machine")) };
+        let end = ended(machine.as_ref());
+        tokio::pin!(end);
+        let mut signalled: Option<(i32, Instant)> = None;
+        loop {
+            let grace = async {
+                match signalled {
+                    Some((_, until)) => tokio::time::sleep_until(until).await,
+                    None => std::future::pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                status = exec.wait() => return self.status(status).await,
+                interrupt = io.interrupts.next() => match (interrupt, signalled) {
+                    (Interrupt::Signal(signal), None) => {
+                        exec.signal(signal);
+                        signalled = Some((signal, Instant::now() + SIGNAL_GRACE));
+                    }
+                    (interrupt, _) => return Ok(Outcome::Interrupted(interrupt)),
+                },
+                _ = exec.broken(), if signalled.is_none() => {
+                    // As the kernel does to a program whose reader is gone.
+                    exec.signal(SIGPIPE);
+                    signalled = Some((SIGPIPE, Instant::now() + SIGNAL_GRACE));
+                }
+                () = grace => {
+                    let signal = signalled.map_or(0, |(signal, _)| signal);
+                    return Ok(Outcome::Interrupted(Interrupt::Signal(signal)));
+                }
+                exit = &mut end => return match tokio::time::timeout(LAST_WORDS, exec.wait()).await {
+                    Ok(Ok(status)) => Ok(Outcome::Ended(status)),
+                    _ => Err(self.lost(&end_text(&exit))),
+                },
+            }
+        }
+    }
+
+    /// A session that was lost says less than the end of the machine that caused it.
+    async fn status(&self, status: Result<ExitStatus, SessionError>) -> Result<Outcome, RunError> {
+        let error = match status {
+            Ok(status) => return Ok(Outcome::Ended(status)),
+            Err(error) => error,
+        };
+        let exit = match &self.machine {
+            Some(machine) => machine.wait(LAST_WORDS).await.ok().flatten(),
+            None => None,
+        };
+        let text = match (self.session.as_ref().and_then(|s| s.goodbye()), exit) {
+            (Some(reason), _) => format!("it powered itself off ({reason})"),
+            (None, Some(exit)) => end_text(&exit),
+            (None, None) => error.to_string(),
+        };
+        Err(self.lost(&text))
+    }
+
+    fn lost(&self, reason: &str) -> RunError {
+        let console = self.machine.as_ref().map(|m| last_lines(m.console())).unwrap_or_default();
+        RunError::Lost { reason: reason.to_owned(), console }
+    }
+}
+
+fn interrupted(interrupt: Interrupt) -> Ending {
+    match interrupt {
+        Interrupt::Signal(signal) => Ending::Interrupted { signal },
+        Interrupt::Timeout => Ending::TimedOut,
+    }
+}
+
+/// Lends a sink to one command after the other.
+fn borrowed(sink: &mut Sink) -> Sink {
+    std::mem::replace(sink, Box::new(tokio::io::sink()))
+}

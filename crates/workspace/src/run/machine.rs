@@ -1,0 +1,264 @@
+//! From prepared parts to a guest whose agent answers, and back to nothing.
+
+use std::fs;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use microagent_backend::{ConsoleLog, Exit, Lifetime, Machine, RunDir};
+use microagent_guest_protocol::{AGENT_PORT, Token, initramfs};
+use microagent_vsock::{AgentListener, SessionError};
+use serde::Serialize;
+
+use super::Flow;
+use super::prepare::Prepared;
+use crate::directory::{MANIFEST, WorkspaceDir};
+use crate::plan::{RootFiles, RootMode, agent_config, boot, machine_spec};
+use crate::state_dir::write_new;
+use crate::{Ending, RunError, RunIo};
+
+/// How long a guest may take from its first instruction to its agent's first words. Many
+/// machines that boot at once under emulation on few processors share those.
+const BOOT_DEADLINE: Duration = Duration::from_secs(120);
+
+/// How long its agent may then take to mount its disks.
+const MOUNT_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How much of the console is looked at for its last lines, in bytes.
+const CONSOLE_END: u64 = 4 << 10;
+
+/// How many of its last lines stand in an error.
+const CONSOLE_LINES: usize = 12;
+
+/// How much of the console is shown to those who want to see it, in bytes.
+const CONSOLE_SHOWN: u64 = 1 << 20;
+
+/// Room in a scratch disk beside the blocks of its base: the snapshot's own header.
+const SCRATCH_MARGIN: u64 = 1 << 20;
+
+/// The write end of the life pipe: while it is open the machine may live.
+#[derive(Debug)]
+pub(super) struct LifeLine {
+    _write_end: OwnedFd,
+}
+
+impl Flow<'_> {
+    /// Makes the machine with its vCPUs held, and listens for its agent.
+    pub(super) async fn build(
+        &mut self,
+        prepared: &Prepared,
+        io: &mut RunIo,
+    ) -> Result<(), RunError> {
+        io.progress.booting(prepared.choice.backend.name());
+        let directory =
+            self.directory.insert(WorkspaceDir::create(&self.tools.state, &self.request.name)?);
+        let root = root_files(prepared, directory)?;
+        self.report.rootfs_path = Some(root.reported().display().to_string());
+        self.phases.end("disk");
+
+        let run_dir = RunDir::create(directory.file("run"))?;
+        let token = new_token()?;
+        let config = agent_config(
+            token.clone(),
+            prepared.choice.capabilities.power_off,
+            self.request.guest_hostname(),
+            &root,
+        );
+        let archive = initramfs::archive(self.tools.agent, &config);
+        let initramfs = write_private(run_dir.file("initramfs"), &archive)?;
+        let mut spec = machine_spec(&self.request.resources, &root);
+        spec.boot = Some(boot(&prepared.kernel, initramfs, self.request.verbose));
+
+        let (life, lifetime) = lifeline(self.request.keep, directory, &run_dir)?;
+        self.life = Some(life);
+        let machine = prepared.choice.backend.create(&spec, &run_dir, lifetime).await?;
+        let machine = self.machine.insert(machine);
+        let path = machine.vsock().listener_path(AGENT_PORT);
+        let listener = AgentListener::bind(&path, token)
+            .map_err(|e| RunError::state(format!("cannot listen at {}", path.display()), e))?;
+        self.listener = Some(listener);
+        self.phases.end("create");
+        Ok(())
+    }
+
+    /// Lets the guest run until its agent is ready for commands.
+    pub(super) async fn boot(&mut self, io: &mut RunIo) -> Result<(), RunError> {
+        let (Some(machine), Some(listener)) = (&self.machine, self.listener.take()) else {
+            return Ok(());
+        };
+        machine.start().await?;
+        let accepted = tokio::select! {
+            biased;
+            interrupt = io.interrupts.next() => return Err(RunError::Interrupted(interrupt)),
+            accepted = listener.accept(BOOT_DEADLINE) => accepted,
+            end = ended(machine.as_ref()) => {
+                return Err(boot_error("booting", &end_text(&end), machine.as_ref()));
+            }
+        };
+        let session = accepted.map_err(|e| session_error("booting", &e, machine.as_ref()))?;
+        self.phases.end("boot");
+        let ready = tokio::select! {
+            biased;
+            interrupt = io.interrupts.next() => return Err(RunError::Interrupted(interrupt)),
+            ready = session.ready(MOUNT_DEADLINE) => ready,
+        };
+        ready.map_err(|e| session_error("mounting its disks", &e, machine.as_ref()))?;
+        self.session = Some(session);
+        self.phases.end("mount");
+        Ok(())
+    }
+
+    /// Hands the console over to those who want to see it, and keeps it with a workspace
+    /// that is kept: the run directory goes with the machine.
+    pub(super) fn keep_console(&self, machine: &dyn Machine, io: &RunIo) {
+        let Ok(text) = machine.console().last(CONSOLE_SHOWN) else { return };
+        if self.request.verbose {
+            io.progress.console(&text);
+        }
+        if let Some(directory) = self.directory.as_ref().filter(|_| self.request.keep)
+            && let Err(error) = write_private(directory.file("console.log"), &text)
+        {
+            tracing::warn!(%error, "cannot keep the console");
+        }
+    }
+
+    /// The end of the workspace: kept with a manifest and a result, or removed.
+    pub(super) fn keep_or_remove(
+        &self,
+        directory: WorkspaceDir,
+        ending: &Result<Ending, RunError>,
+    ) -> Result<(), RunError> {
+        if !self.request.keep || ending.is_err() {
+            return directory.remove();
+        }
+        let failed =
+            |file: &Path, e| RunError::state(format!("cannot write {}", file.display()), e);
+        if let Some(result) = &self.report.result {
+            let file = directory.file("result.json");
+            write_new(&file, result).map_err(|e| failed(&file, e))?;
+        }
+        let file = directory.file(MANIFEST);
+        write_new(&file, &Manifest::of(&self.report)).map_err(|e| failed(&file, e))
+    }
+}
+
+/// What a kept workspace was made of.
+#[derive(Debug, Serialize)]
+struct Manifest<'a> {
+    version: u32,
+    name: &'a str,
+    image: &'a crate::ReportedImage,
+    resources: &'a crate::ReportedResources,
+    kernel_path: &'a Option<String>,
+}
+
+impl<'a> Manifest<'a> {
+    fn of(report: &'a crate::RunReport) -> Self {
+        Self {
+            version: 1,
+            name: &report.workspace,
+            image: &report.image,
+            resources: &report.resources,
+            kernel_path: &report.kernel_path,
+        }
+    }
+}
+
+fn root_files(prepared: &Prepared, directory: &WorkspaceDir) -> Result<RootFiles, RunError> {
+    match prepared.mode {
+        RootMode::Copy => {
+            let disk = directory.file("rootfs.ext4");
+            microagent_rootfs::clone_for_run(&prepared.base, &disk, None)?;
+            Ok(RootFiles::Copy { disk })
+        }
+        RootMode::Layered => {
+            let base = prepared.base.clone();
+            let scratch = directory.file("scratch");
+            let len = fs::metadata(&base)
+                .map_err(|e| RunError::state(format!("cannot read {}", base.display()), e))?
+                .len();
+            microagent_rootfs::make_scratch(&scratch, len + SCRATCH_MARGIN)?;
+            Ok(RootFiles::Layered { base, scratch })
+        }
+    }
+}
+
+fn lifeline(
+    keep: bool,
+    directory: &WorkspaceDir,
+    run_dir: &RunDir,
+) -> Result<(LifeLine, Lifetime), RunError> {
+    let flags = rustix::pipe::PipeFlags::CLOEXEC;
+    let (read_end, write_end) = rustix::pipe::pipe_with(flags)
+        .map_err(|e| RunError::state("cannot make a pipe".into(), e.into()))?;
+    let goes = if keep { run_dir.path() } else { directory.path() };
+    let lifetime = Lifetime::Attached { pipe: read_end, remove: vec![goes.to_owned()] };
+    Ok((LifeLine { _write_end: write_end }, lifetime))
+}
+
+fn new_token() -> Result<Token, RunError> {
+    let mut bits = [0; 16];
+    let got = rustix::rand::getrandom(&mut bits, rustix::rand::GetRandomFlags::empty());
+    match got {
+        Ok(16) => Ok(Token::new(bits)),
+        Ok(_) => {
+            Err(RunError::state("cannot draw a token".into(), io::ErrorKind::UnexpectedEof.into()))
+        }
+        Err(e) => Err(RunError::state("cannot draw a token".into(), e.into())),
+    }
+}
+
+fn write_private(path: PathBuf, bytes: &[u8]) -> Result<PathBuf, RunError> {
+    let mut options = fs::OpenOptions::new();
+    let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
+    file.and_then(|mut file| file.write_all(bytes))
+        .map_err(|e| RunError::state(format!("cannot write {}", path.display()), e))?;
+    Ok(path)
+}
+
+/// Waits for the machine's end, however long that takes.
+pub(super) async fn ended(machine: &dyn Machine) -> Exit {
+    loop {
+        match machine.wait(Duration::from_secs(3600)).await {
+            Ok(Some(exit)) => return exit,
+            Ok(None) => {}
+            Err(e) => return Exit::Crashed { detail: e.to_string() },
+        }
+    }
+}
+
+/// How a machine ended, in words.
+pub(super) fn end_text(exit: &Exit) -> String {
+    match exit {
+        Exit::PowerOff => "it powered itself off".into(),
+        Exit::Reset => "it was reset".into(),
+        Exit::Panic => "its kernel panicked".into(),
+        Exit::Killed => "it was killed".into(),
+        Exit::Crashed { detail } => format!("the hypervisor crashed: {detail}"),
+    }
+}
+
+fn session_error(stage: &'static str, error: &SessionError, machine: &dyn Machine) -> RunError {
+    let mut text = error.to_string();
+    let mut source = std::error::Error::source(error);
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    boot_error(stage, &text, machine)
+}
+
+fn boot_error(stage: &'static str, reason: &str, machine: &dyn Machine) -> RunError {
+    RunError::Boot { stage, reason: reason.to_owned(), console: last_lines(machine.console()) }
+}
+
+/// The last lines of a console, made safe to print: a guest chooses its bytes.
+pub(super) fn last_lines(console: &ConsoleLog) -> Vec<String> {
+    let text = console.last(CONSOLE_END).unwrap_or_default();
+    let text = String::from_utf8_lossy(&text);
+    let printable = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
+    let lines: Vec<_> = text.lines().map(printable).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(CONSOLE_LINES)..].to_vec()
+}

@@ -1,0 +1,208 @@
+//! Everything before there is a machine: image, root disk, backend, kernel.
+
+use std::path::PathBuf;
+
+use microagent_backend::Capabilities;
+use microagent_image::{Image, ImageError, PullPolicy, ResolveOptions, Store};
+use microagent_kernel::{Catalogue, Kernel};
+use microagent_supervisor::{Choice, Reason};
+use serde::Serialize;
+
+use super::Flow;
+use crate::command::{ImageDefaults, argv};
+use crate::plan::{RootFiles, RootMode, machine_spec};
+use crate::progress::ForImages;
+use crate::{RunError, RunIo, RunRequest, Tools, base_disk};
+
+/// The feature of a kernel that a layered root needs.
+const LAYERED_FEATURE: &str = "dm-snapshot";
+
+/// What was found before anything of this run was made.
+pub(super) struct Prepared {
+    pub(super) defaults: ImageDefaults,
+    pub(super) argv: Vec<String>,
+    pub(super) base: PathBuf,
+    pub(super) mode: RootMode,
+    pub(super) choice: Choice,
+    pub(super) kernel: Kernel,
+}
+
+impl Flow<'_> {
+    pub(super) async fn prepare(&mut self, io: &mut RunIo) -> Result<Prepared, RunError> {
+        let image = self.resolve(io).await?;
+        self.report.image.digest = Some(image.digest.to_string());
+        let defaults = defaults_of(&image);
+        let argv = argv(&self.request.command, &defaults, &self.request.shell)?;
+        self.phases.end("resolve");
+
+        let base = self.materialise(image, io).await?;
+        self.report.resources.size_mib = size_of(&base);
+        self.phases.end("rootfs");
+
+        let kernel = self.kernel()?;
+        self.report.kernel_path = Some(kernel.path.display().to_string());
+        let mode = root_mode(self.request, &kernel);
+        self.phases.end("kernel");
+
+        let spec = machine_spec(&self.request.resources, &stand_in(mode));
+        let selection = &self.request.supervisor;
+        let choice = io.interrupts.guard(self.tools.registry.choose(selection, &spec)).await?;
+        self.report.backend = Some(choice.backend.name().to_owned());
+        self.report.backend_reason = choice.reasons.last().map(|reason| reason.text.clone());
+        for Reason { backend, text } in &choice.reasons {
+            tracing::info!(backend, reason = text, "supervisor");
+        }
+        self.phases.end("choose");
+        Ok(Prepared { defaults, argv, base, mode, choice, kernel })
+    }
+
+    async fn resolve(&self, io: &mut RunIo) -> Result<Image, RunError> {
+        let store = Store::open(&self.tools.state.images())?;
+        let request = self.request;
+        let options = ResolveOptions {
+            pull: request.pull,
+            insecure_registries: request.insecure_registries.clone(),
+            ..ResolveOptions::default()
+        };
+        let progress = ForImages(io.progress.as_ref());
+        io.interrupts.guard(store.resolve(&request.source, &options, &progress)).await
+    }
+
+    /// Builds the base on a thread of its own, so that an interrupt is heard meanwhile. The
+    /// image is let go of then: nothing of the run needs its blobs any more.
+    async fn materialise(&self, image: Image, io: &mut RunIo) -> Result<PathBuf, RunError> {
+        let state = self.tools.state.clone();
+        let size = self.request.resources.size_mib;
+        let mke2fs = self.request.mke2fs.clone();
+        let progress = io.progress.clone();
+        let build = tokio::task::spawn_blocking(move || {
+            base_disk::materialise(&state, &image, size, mke2fs.as_deref(), progress.as_ref())
+        });
+        let joined = async {
+            build.await.unwrap_or_else(|e| {
+                Err(RunError::state("cannot build the root disk".into(), e.into()))
+            })
+        };
+        io.interrupts.guard(joined).await
+    }
+
+    fn kernel(&self) -> Result<Kernel, RunError> {
+        Ok(catalogue(self.tools).pick(self.request.kernel.as_deref())?)
+    }
+}
+
+fn catalogue(tools: &Tools) -> Catalogue {
+    Catalogue::new(tools.state.kernels(), tools.shared_kernels.clone())
+}
+
+/// A run that is thrown away shares the base where its kernel can put a scratch disk over
+/// it; one that is kept owns a copy, which any backend and kernel can start again.
+fn root_mode(request: &RunRequest, kernel: &Kernel) -> RootMode {
+    if !request.keep && kernel.features.contains(LAYERED_FEATURE) {
+        RootMode::Layered
+    } else {
+        RootMode::Copy
+    }
+}
+
+/// Root disks for a spec that is only compared, never built.
+fn stand_in(mode: RootMode) -> RootFiles {
+    match mode {
+        RootMode::Copy => RootFiles::Copy { disk: PathBuf::new() },
+        RootMode::Layered => RootFiles::Layered { base: PathBuf::new(), scratch: PathBuf::new() },
+    }
+}
+
+fn size_of(base: &std::path::Path) -> Option<microagent_machine::MiB> {
+    let mib = base.metadata().ok()?.len() >> 20;
+    u32::try_from(mib).ok().map(microagent_machine::MiB)
+}
+
+fn defaults_of(image: &Image) -> ImageDefaults {
+    let config = &image.config;
+    ImageDefaults {
+        entrypoint: config.entrypoint.clone(),
+        cmd: config.cmd.clone(),
+        env: config.env.clone(),
+        user: config.user.clone().unwrap_or_default(),
+        workdir: config.workdir.clone().unwrap_or_default(),
+    }
+}
+
+/// What a run would do. Its JSON form is part of the command-line interface.
+#[derive(Debug, Serialize)]
+pub struct DryRun {
+    /// The image, and whether it would be fetched.
+    pub image: String,
+    /// What would be run, where the image is here to tell.
+    pub command: Option<Vec<String>>,
+    /// The root disk, and whether it would be built.
+    pub disk: String,
+    /// The kernel.
+    pub kernel: String,
+    /// The backend.
+    pub backend: String,
+    /// Why that one.
+    pub backend_reasons: Vec<String>,
+    /// The machine, without what only exists once it is made.
+    pub machine: microagent_machine::MachineSpec,
+}
+
+/// Finds out what a run would do, and makes nothing.
+///
+/// # Errors
+/// What a run would fail with, as far as that shows without fetching anything.
+pub async fn dry_run(request: &RunRequest, tools: &Tools) -> Result<DryRun, RunError> {
+    let kernel = catalogue(tools).pick(request.kernel.as_deref())?;
+    let mode = root_mode(request, &kernel);
+    let image = cached(request, tools).await?;
+    let (base, built) = match &image {
+        Some(image) => base_disk::find(&tools.state, image, request)?,
+        None => (tools.state.bases(), false),
+    };
+    let root = match mode {
+        RootMode::Copy => RootFiles::Copy { disk: base },
+        RootMode::Layered => RootFiles::Layered { base, scratch: PathBuf::from("scratch") },
+    };
+    let spec = machine_spec(&request.resources, &root);
+    let choice = tools.registry.choose(&request.supervisor, &spec).await?;
+    let Capabilities { backend, version, .. } = &choice.capabilities;
+    let command = match &image {
+        Some(image) => Some(argv(&request.command, &defaults_of(image), &request.shell)?),
+        None => None,
+    };
+    Ok(DryRun {
+        image: match &image {
+            Some(image) => format!("{} ({}, here)", request.reference, image.digest),
+            None => format!("{} (would be fetched)", request.reference),
+        },
+        command,
+        disk: format!(
+            "{} ({}, {})",
+            root.reported().display(),
+            if built { "here" } else { "would be built" },
+            if mode == RootMode::Layered { "shared under a scratch disk" } else { "copied" },
+        ),
+        kernel: kernel.path.display().to_string(),
+        backend: format!("{backend} {version}"),
+        backend_reasons: choice.reasons.iter().map(ToString::to_string).collect(),
+        machine: spec,
+    })
+}
+
+async fn cached(request: &RunRequest, tools: &Tools) -> Result<Option<Image>, RunError> {
+    if !tools.state.images().exists() {
+        return Ok(None);
+    }
+    let options = ResolveOptions { pull: PullPolicy::Never, ..ResolveOptions::default() };
+    let store = Store::open(&tools.state.images())?;
+    match store.resolve(&request.source, &options, &microagent_image::NoProgress).await {
+        Ok(image) => Ok(Some(image)),
+        Err(e) if not_here(&e) && request.pull != PullPolicy::Never => Ok(None),
+        Err(e) => Err(e.into()),
+    }
+}
+
+fn not_here(error: &ImageError) -> bool {
+    error.kind() == microagent_image::ErrorKind::NotFound
+}
