@@ -125,6 +125,9 @@ fn absolute(path: &Path) -> Result<&str> {
 }
 
 #[cfg(test)]
+mod known;
+
+#[cfg(test)]
 mod tests {
     use std::os::unix::ffi::OsStrExt;
 
@@ -132,7 +135,7 @@ mod tests {
 
     use super::*;
 
-    fn boot() -> Boot {
+    pub(super) fn boot() -> Boot {
         Boot {
             kernel: "/kernels/vmlinux".into(),
             format: KernelFormat::Vmlinux,
@@ -153,7 +156,7 @@ mod tests {
         }
     }
 
-    fn whole() -> MachineSpec {
+    pub(super) fn whole() -> MachineSpec {
         let disk = |id: &str, path: &str, access| Disk {
             id: DiskId::new(id).unwrap(),
             path: path.into(),

@@ -12,9 +12,6 @@ use tokio::process::{Child, Command};
 use crate::QemuVersion;
 use crate::limits::{IDENTIFY_WITHIN, MAX_IDENTIFY_OUTPUT};
 
-/// What is asked for in `-device help`, which is long.
-const DEVICES: [&str; 3] = ["virtio-blk-device", "vhost-user-vsock-device", "virtio-rng-device"];
-
 /// What a QEMU is and has: the same for as long as its file is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,13 +45,14 @@ pub async fn identify(path: &Path) -> Result<Option<QemuVersion>> {
 /// Asks a program that is said to be QEMU for all that is to be known of it.
 pub(crate) async fn interrogate(path: &Path) -> Result<Option<Identity>> {
     let Some(version) = identify(path).await? else { return Ok(None) };
-    let (machines, devices, sandbox) = tokio::try_join!(
+    let (machines, sandbox, block, vsock, rng) = tokio::try_join!(
         run(path, &["-machine", "help"]),
-        run(path, &["-machine", "none", "-device", "help"]),
         // Options are read in order: this gets to `-version` where the first is known.
         run(path, &["-sandbox", "on", "-version"]),
+        has_device(path, "virtio-blk-device"),
+        has_device(path, "vhost-user-vsock-device"),
+        has_device(path, "virtio-rng-device"),
     )?;
-    let [block, vsock, rng] = DEVICES.map(|name| devices.text.contains(&format!("\"{name}\"")));
     Ok(Some(Identity {
         version,
         microvm: machines.text.lines().any(|line| line.starts_with("microvm ")),
@@ -63,6 +61,13 @@ pub(crate) async fn interrogate(path: &Path) -> Result<Option<Identity>> {
         vsock,
         rng,
     }))
+}
+
+/// Each by its name: the list of all makes QEMU load all of its modules, and one that does
+/// not fit, perhaps another build's, ends it.
+async fn has_device(path: &Path, name: &str) -> Result<bool> {
+    let said = run(path, &["-machine", "none", "-device", &format!("{name},help")]).await?;
+    Ok(said.success && said.text.starts_with(&format!("{name} options")))
 }
 
 /// What a program printed, and whether it ended well.
