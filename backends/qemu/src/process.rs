@@ -171,7 +171,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_child_is_seen_killed_and_reaped() {
-        let child = Command::new("sleep").arg("1000").spawn().unwrap();
+        let mut child = Command::new("sleep").arg("1000").spawn().unwrap();
         let process = Process::now(child.id()).unwrap();
         assert!(!Process::find(process.id()).unwrap().has_ended());
         assert!(!process.has_ended());
@@ -183,6 +183,7 @@ mod tests {
         assert!(Process::find(process.id()).unwrap().has_ended());
         process.kill().unwrap();
         process.ended().await.unwrap();
+        assert!(child.wait().is_err(), "its status was there to take");
     }
 
     #[test]
