@@ -7,6 +7,8 @@ use std::time::Duration;
 use microagent_backend::{Capabilities, Exit, Lifetime, Machine, RunDir, State};
 use microagent_machine::{Access, Arch, Disk, DiskId, MachineSpec, MiB};
 
+use tokio::time::Instant;
+
 use crate::failure::{Failure, Result, require, same};
 use crate::{Context, Guests, Script, traces};
 
@@ -17,6 +19,10 @@ const DISK_LEN: u64 = 1 << 20;
 /// How long a machine may take to end once it must. Long enough for a busy host: a machine
 /// that does not end at all is what is looked for.
 pub(crate) const END_WITHIN: Duration = Duration::from_secs(20);
+
+/// How often a console is looked at for what shall be there. A log is a file, and nobody
+/// tells that it has grown.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A machine under test, attached unless a case says otherwise.
 pub(crate) struct Subject {
@@ -147,6 +153,18 @@ impl Subject {
         let end: String =
             said.chars().rev().take(2000).collect::<Vec<_>>().into_iter().rev().collect();
         require(said.contains(word), || format!("'{word}' is not on the console: {end:?}"))
+    }
+
+    /// Waits until the guest has said `word`.
+    pub(crate) async fn says(&self, word: &str) -> Result {
+        let deadline = Instant::now() + END_WITHIN;
+        while !self.said()?.contains(word) {
+            if Instant::now() > deadline || self.machine.state().await? == State::Stopped {
+                return self.has_said(word);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        Ok(())
     }
 
     /// Destroys it, and fails if anything is left.

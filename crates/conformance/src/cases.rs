@@ -14,6 +14,7 @@ mod moment;
 mod pause;
 mod probe;
 mod refusal;
+mod vsock;
 
 use crate::Case;
 
@@ -32,6 +33,7 @@ pub fn cases() -> Vec<Case> {
         console::CASES,
         ending::CASES,
         devices::CASES,
+        vsock::CASES,
         pause::CASES,
         crowd::CASES,
     ]

@@ -29,13 +29,22 @@ pub struct LinuxGuests {
     kernel: PathBuf,
     format: KernelFormat,
     busybox: PathBuf,
+    vsock: fn() -> Result<PathBuf, String>,
 }
 
 impl LinuxGuests {
     /// Guests of this kernel and this busybox, which is linked statically and has `sh`,
     /// `mount`, `dd`, `head` and `reboot`.
     pub fn new(kernel: PathBuf, format: KernelFormat, busybox: PathBuf) -> Self {
-        Self { kernel, format, busybox }
+        let vsock = || Err("these guests have no program that uses vsock".to_owned());
+        Self { kernel, format, busybox, vsock }
+    }
+
+    /// The same with the program that does [`Step::Call`] and [`Step::Serve`], or the
+    /// reason why there is none; asked when it is needed.
+    #[must_use]
+    pub fn with_vsock(self, vsock: fn() -> Result<PathBuf, String>) -> Self {
+        Self { vsock, ..self }
     }
 }
 
@@ -49,6 +58,10 @@ impl Guests for LinuxGuests {
         cpio.add("bin/busybox", 0o100_755, &busybox);
         for applet in ["sh", "mount", "cat", "dd", "head", "reboot", "sleep", "printf", "grep"] {
             cpio.add(&format!("bin/{applet}"), 0o120_777, b"busybox");
+        }
+        if script.steps.iter().any(|s| matches!(s, Step::Call { .. } | Step::Serve { .. })) {
+            let program = (self.vsock)().map_err(Failure::Unavailable)?;
+            cpio.add("bin/vsock", 0o100_755, &fs::read(program)?);
         }
         cpio.add("init", 0o100_755, init(script).as_bytes());
         let initramfs = dir.join("linux.cpio");
@@ -89,6 +102,8 @@ fn line(step: &Step) -> String {
         Step::TryRng => "grep -q virtio /sys/class/misc/hw_random/rng_current \
              && [ $(head -c 16 /dev/hwrng | busybox wc -c) = 16 ] && echo rng=yes"
             .to_owned(),
+        Step::Call { port, text } => format!("vsock call {port} {text}"),
+        Step::Serve { port } => format!("vsock serve {port}"),
     }
 }
 

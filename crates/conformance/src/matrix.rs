@@ -18,6 +18,13 @@ impl Matrix {
         row.insert(backend.to_owned(), verdict);
     }
 
+    /// Adds the same verdict of one backend to every row that there is.
+    pub fn fill(&mut self, backend: &str, verdict: &Verdict) {
+        for row in self.rows.values_mut() {
+            row.insert(backend.to_owned(), verdict.clone());
+        }
+    }
+
     fn backends(&self) -> Vec<&str> {
         let mut names: Vec<_> = self.rows.values().flat_map(|row| row.keys()).collect();
         names.sort();

@@ -39,6 +39,20 @@ pub enum Step {
     CountCpus,
     /// Says `rng=yes` if a source of entropy of the host's is there and gives 16 bytes.
     TryRng,
+    /// Connects to a port of the host, sends a word, ends its half of the connection, and
+    /// says `got=` and what comes back until its end; `refused` if nobody is there.
+    Call {
+        /// The host's port.
+        port: u32,
+        /// The word.
+        text: String,
+    },
+    /// Says `serving`, then sends one caller's bytes back to it as they come, and ends the
+    /// connection when the caller has ended its half.
+    Serve {
+        /// The guest's port.
+        port: u32,
+    },
 }
 
 /// How a guest ends.

@@ -4,6 +4,7 @@
 //! the cases notice backends that do not keep to the contract.
 
 mod fake;
+mod guest;
 mod judge;
 mod qemu;
 mod wired;

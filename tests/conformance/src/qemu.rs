@@ -14,7 +14,7 @@ use microagent_conformance::{BareGuests, Guests, LinuxGuests};
 use microagent_machine::KernelFormat;
 use microagent_qemu::{Accel, QemuBackend, QemuOptions};
 
-use crate::Wired;
+use crate::{Wired, guest};
 
 const MONITOR: &str = "microagent-vmm";
 
@@ -48,7 +48,8 @@ fn linux() -> Result<Arc<dyn Guests>, String> {
     let kernel = env::var_os("MICROAGENT_KERNEL").map(PathBuf::from);
     let kernel = kernel.ok_or("MICROAGENT_KERNEL names no kernel")?;
     let kernel = fs::canonicalize(&kernel).map_err(|e| format!("{}: {e}", kernel.display()))?;
-    Ok(Arc::new(LinuxGuests::new(kernel, KernelFormat::Vmlinux, busybox()?)))
+    let guests = LinuxGuests::new(kernel, KernelFormat::Vmlinux, busybox()?);
+    Ok(Arc::new(guests.with_vsock(guest::program)))
 }
 
 fn busybox() -> Result<PathBuf, String> {

@@ -26,13 +26,23 @@ fn main() -> anyhow::Result<ExitCode> {
     {
         return make_for_another(backend, request);
     }
-    let matrix = Arc::new(Mutex::new(Matrix::default()));
-    let trials = wired().into_iter().flat_map(|wired| trials(wired, &matrix)).collect();
     let arguments = Arguments::from_args();
-    let list = arguments.list;
-    let conclusion = libtest_mimic::run(&arguments, trials);
-    if !list {
-        eprintln!("\n{}", matrix.lock().unwrap_or_else(PoisonError::into_inner));
+    let matrix = Arc::new(Mutex::new(Matrix::default()));
+    let mut all = Vec::new();
+    let mut lacking = Vec::new();
+    for wired in wired() {
+        let lack = unavailable(&wired).filter(|_| !is_required(wired.required_as));
+        all.extend(trials(&wired, lack.as_deref(), &matrix));
+        lacking.extend(lack.map(|why| (wired.name, why)));
+    }
+    let conclusion = libtest_mimic::run(&arguments, all);
+    let mut matrix = matrix.lock().unwrap_or_else(PoisonError::into_inner);
+    for (name, why) in lacking {
+        eprintln!("SKIP: {name}: {why}");
+        matrix.fill(name, &Verdict::Skipped(why));
+    }
+    if !arguments.list {
+        eprintln!("\n{matrix}");
     }
     Ok(conclusion.exit_code())
 }
@@ -47,22 +57,9 @@ fn make_for_another(backend: &str, request: &str) -> anyhow::Result<ExitCode> {
 }
 
 /// A trial for each case; all are ignored where the backend cannot be had.
-fn trials(wired: Wired, matrix: &Arc<Mutex<Matrix>>) -> Vec<Trial> {
-    let required = is_required(wired.required_as);
-    let lack = unavailable(&wired).filter(|_| !required);
-    if let Some(why) = &lack {
-        eprintln!("SKIP: {}: {why}", wired.name);
-    }
-    let mut trials = Vec::new();
-    for case in cases() {
-        if let Some(why) = &lack {
-            let mut matrix = matrix.lock().unwrap_or_else(PoisonError::into_inner);
-            matrix.add(wired.name, case.tier, case.name, Verdict::Skipped(why.clone()));
-        }
-        let trial = trial(wired.clone(), case, Arc::clone(matrix));
-        trials.push(trial.with_ignored_flag(lack.is_some()));
-    }
-    trials
+fn trials(wired: &Wired, lack: Option<&str>, matrix: &Arc<Mutex<Matrix>>) -> Vec<Trial> {
+    let trial = |case| trial(wired.clone(), case, Arc::clone(matrix));
+    cases().into_iter().map(|case| trial(case).with_ignored_flag(lack.is_some())).collect()
 }
 
 /// Why a backend cannot be had here.

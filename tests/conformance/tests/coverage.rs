@@ -6,20 +6,14 @@ use microagent_conformance::cases;
 use microagent_machine::Feature;
 use microagent_tests_conformance::{runtime, wired};
 
-/// Features that no case exercises yet. Nobody may declare one of them.
-const NOT_YET: [Feature; 2] = [Feature::BootBzimage, Feature::Vsock];
-
 fn exercised() -> BTreeSet<Feature> {
     cases().iter().flat_map(|case| case.needs).copied().collect()
 }
 
 #[test]
-fn every_feature_is_exercised_or_known_not_to_be() {
-    let mut expect: BTreeSet<_> = Feature::ALL.iter().copied().collect();
-    for feature in NOT_YET {
-        expect.remove(&feature);
-    }
-    assert_eq!(exercised(), expect);
+fn every_feature_is_exercised() {
+    let all: BTreeSet<_> = Feature::ALL.iter().copied().collect();
+    assert_eq!(exercised(), all);
 }
 
 #[test]

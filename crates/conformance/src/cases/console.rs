@@ -1,11 +1,15 @@
 //! What the guest says is kept.
 
+use microagent_backend::Exit;
+
+use crate::bare::BareBzImages;
 use crate::case::case;
 use crate::failure::{Result, same};
-use crate::{Case, Context, End, Script, Step};
+use crate::{Case, Context, End, Guests, Script, Step};
 
 pub(super) const CASES: &[Case] = &[
     case!(T1, [Console, BootVmlinux], what_the_guest_says_is_on_the_console),
+    case!(T1, [Console, BootBzimage], a_compressed_kernel_boots_too),
     case!(T1, [Console], a_console_can_be_read_by_another_handle),
 ];
 
@@ -18,6 +22,17 @@ async fn what_the_guest_says_is_on_the_console(context: Context) -> Result {
     subject.has_said("last-words")?;
     let end = subject.machine.console().last(3)?;
     same("length of the last 3 bytes", end.len(), 3)?;
+    subject.destroyed().await
+}
+
+async fn a_compressed_kernel_boots_too(context: Context) -> Result {
+    let script = Script::new([Step::say("hello")], End::Reset);
+    let mut spec = context.idle()?;
+    spec.boot = Some(BareBzImages.boot(&context.scratch, &script)?);
+    let subject = context.make("m", &spec).await?;
+    subject.machine.start().await?;
+    same("exit", subject.exit().await?, Exit::Reset)?;
+    subject.has_said("hello")?;
     subject.destroyed().await
 }
 
