@@ -11,4 +11,4 @@ mod wired;
 
 pub use fake::FakeGuests;
 pub use judge::{judge, runtime};
-pub use wired::{Wired, wired};
+pub use wired::{Lacks, Wired, wired};

@@ -1,4 +1,4 @@
-//! QEMU, once with each way of running guest code.
+//! QEMU, with each way of running guest code.
 //!
 //! `microagent-vmm` is looked for in `MICROAGENT_LIBEXEC` and where this build puts it; the
 //! kernel of guests with devices is `MICROAGENT_KERNEL`, their busybox `MICROAGENT_BUSYBOX`
@@ -14,24 +14,30 @@ use microagent_conformance::{BareGuests, Guests, LinuxGuests};
 use microagent_machine::KernelFormat;
 use microagent_qemu::{Accel, QemuBackend, QemuOptions};
 
-use crate::{Wired, guest};
+use crate::guest;
+use crate::wired::{Lacks, Wired};
 
 const MONITOR: &str = "microagent-vmm";
 
+/// The QEMU of `PATH` in both ways, and the one that `MICROAGENT_QEMU10` names, if any.
 pub(crate) fn wired() -> Vec<Wired> {
-    [("qemu_tcg", Accel::Tcg), ("qemu_kvm", Accel::Kvm)]
-        .map(|(name, accel)| one(name, accel))
-        .into()
+    let newer = env::var_os("MICROAGENT_QEMU10").map(PathBuf::from);
+    let mut all = vec![one("qemu_tcg", None, Accel::Tcg), one("qemu_kvm", None, Accel::Kvm)];
+    all.extend(newer.map(|program| one("qemu10_tcg", Some(program), Accel::Tcg)));
+    all
 }
 
-fn one(name: &'static str, accel: Accel) -> Wired {
+fn one(name: &'static str, program: Option<PathBuf>, accel: Accel) -> Wired {
     let backend = monitor().map(|monitor| {
-        let options = QemuOptions { program: None, accel, monitor, cache_dir: None };
+        let options = QemuOptions { program, accel, monitor, cache_dir: None };
         Arc::new(QemuBackend::new(options)) as Arc<dyn Backend>
     });
-    // Who requires QEMU requires that it runs; KVM is required by its own name.
-    let required_as = if accel == Accel::Kvm { "qemu-kvm" } else { "qemu" };
-    Wired { name, required_as, backend, guests: Arc::new(BareGuests), device_guests: linux() }
+    let (required_as, lacks) = match accel {
+        Accel::Kvm => ("qemu-kvm", Lacks::Hardware),
+        _ => ("qemu", Lacks::Tool),
+    };
+    let (guests, device_guests) = (Arc::new(BareGuests), linux());
+    Wired { name, required_as, lacks, backend, guests, device_guests }
 }
 
 fn monitor() -> Result<PathBuf, String> {

@@ -16,10 +16,21 @@ pub struct Wired {
     pub name: &'static str,
     /// What `CONFORMANCE_REQUIRE` calls it.
     pub required_as: &'static str,
+    /// What is missing where it cannot be had.
+    pub lacks: Lacks,
     /// The backend, or why it cannot be had here.
     pub backend: Result<Arc<dyn Backend>, String>,
     pub(crate) guests: Arc<dyn Guests>,
     pub(crate) device_guests: Result<Arc<dyn Guests>, String>,
+}
+
+/// What is missing where a backend cannot be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lacks {
+    /// Something that can be installed, and that a word `all` requires.
+    Tool,
+    /// Something that the host has or has not; required by name only.
+    Hardware,
 }
 
 /// Every backend that there is.
@@ -30,11 +41,24 @@ pub fn wired() -> Vec<Wired> {
 }
 
 impl Wired {
+    /// Whether this run requires it: by its name in `CONFORMANCE_REQUIRE` or
+    /// `MICROAGENT_REQUIRE`, or by `all` in the latter.
+    pub fn is_required(&self) -> bool {
+        let holds = |variable: &str, word: &str| {
+            let names = std::env::var(variable).unwrap_or_default();
+            names.split(',').any(|name| name.trim() == word)
+        };
+        holds("CONFORMANCE_REQUIRE", self.required_as)
+            || holds("MICROAGENT_REQUIRE", self.required_as)
+            || (self.lacks == Lacks::Tool && holds("MICROAGENT_REQUIRE", "all"))
+    }
+
     /// The fake backend, or one that is made of it.
     pub fn fake(backend: Arc<dyn Backend>) -> Self {
         Self {
             name: "fake",
             required_as: "fake",
+            lacks: Lacks::Tool,
             backend: Ok(backend),
             guests: Arc::new(FakeGuests),
             device_guests: Ok(Arc::new(FakeGuests)),
