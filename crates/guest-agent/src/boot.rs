@@ -36,7 +36,7 @@ pub(crate) fn boot() -> ! {
         }
         Err(error) => say(error),
     }
-    timeline.mark("end");
+    timeline.mark("written");
     timeline.print();
     power::end(config.power_off)
 }
@@ -59,8 +59,7 @@ fn run(config: &AgentConfig, timeline: &mut Timeline) -> Result<Outcome, SetupEr
         report(&mut link, &error);
         return Err(error);
     }
-    environment::complete(&config.hostname);
-    timeline.mark("complete");
+    environment::complete(&config.hostname, timeline);
     let mut session = Session::new(link, signals, Scope::Machine);
     let outcome = session.serve(timeline);
     session.last_words(LAST_WORDS);

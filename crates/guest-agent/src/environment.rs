@@ -18,6 +18,7 @@ use crate::console::say;
 use crate::failure::SetupError;
 use crate::root::mount_at;
 use crate::sys::ioctl::loopback_up;
+use crate::timeline::Timeline;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// Those that a program which makes control groups of its own expects.
@@ -50,17 +51,18 @@ pub(crate) fn prepare(hostname: &str) -> Result<(), SetupError> {
 }
 
 /// What most commands do without; a kernel that lacks it is reported and not refused.
-pub(crate) fn complete(hostname: &str) {
-    let done = [
-        ("bring up the loopback interface", bring_up_loopback()),
-        ("mount control groups", mount_control_groups()),
-        ("mount message queues", mount_message_queues()),
-        ("write /etc/hosts", write_hosts(hostname)),
+pub(crate) fn complete(hostname: &str, timeline: &mut Timeline) {
+    let steps: [(&'static str, &dyn Fn() -> io::Result<()>); 4] = [
+        ("loopback", &bring_up_loopback),
+        ("cgroups", &mount_control_groups),
+        ("mqueue", &mount_message_queues),
+        ("hosts", &|| write_hosts(hostname)),
     ];
-    for (what, result) in done {
-        if let Err(error) = result {
+    for (what, step) in steps {
+        if let Err(error) = step() {
             say(format_args!("{what}: {error}"));
         }
+        timeline.mark(what);
     }
 }
 

@@ -17,7 +17,7 @@ use crate::account::{self, Account};
 use crate::program::{self, NotStarted};
 use crate::signals;
 use crate::stdio::CommandEnds;
-use crate::sys::process::{default_pipe_signal, exit_now};
+use crate::sys::process::{close_others_on_exec, default_pipe_signal, exit_now};
 
 /// What the rest of a message is cut off at.
 const MAX_MESSAGE: usize = 2048;
@@ -26,9 +26,7 @@ const MAX_MESSAGE: usize = 2048;
 /// when the command begins, as all descriptors of the agent do: each is opened
 /// close-on-exec.
 pub(crate) fn launch(request: &ExecRequest, streams: CommandEnds, status: OwnedFd) -> ! {
-    let NotStarted { code, message } = match become_command(request, streams) {
-        Err(reason) => reason,
-    };
+    let Err(NotStarted { code, message }) = become_command(request, streams);
     let mut report = vec![code];
     report.extend_from_slice(message.as_bytes());
     report.truncate(MAX_MESSAGE);
@@ -66,6 +64,7 @@ fn become_command(
     };
     signals::give_back().map_err(failed("unblock signals"))?;
     default_pipe_signal();
+    close_others_on_exec();
     let error = match nix::unistd::execve(program_c, &arguments, &environment_c) {
         Err(error) => io::Error::from(error),
         Ok(never) => return Ok(never),

@@ -46,6 +46,14 @@ pub(crate) fn default_pipe_signal() {
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
+/// Marks all descriptors above the standard ones to close at the exec. The agent opens its
+/// own that way; this is for what it was itself started with. Kernels before 5.11 cannot.
+pub(crate) fn close_others_on_exec() {
+    let (first, last) = (libc::STDERR_FILENO as u32 + 1, u32::MAX);
+    // SAFETY: close_range takes three numbers and closes nothing at once with this flag.
+    unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+}
+
 /// Sends the signal with this number to a process group. An unknown number is EINVAL.
 pub(crate) fn signal_group(group: Pid, signal: i32) -> io::Result<()> {
     kill(-group.as_raw_nonzero().get(), signal)
