@@ -1,12 +1,14 @@
-//! What a process may still do: Landlock, resource limits and no new privileges.
+//! What a process may still do: Landlock, seccomp, resource limits, no new privileges.
 //!
 //! Mechanism only. Which process may do what, and in which order it is confined, is said
-//! where the process is written. Everything with "restrict" or "apply" in its name holds for
-//! the calling thread and what it starts later, so it belongs before the first further
-//! thread, and none of it can be taken back.
+//! where the process is written. Nothing here can be taken back. Landlock and no new
+//! privileges hold for the calling thread and what it starts later, so they belong before the
+//! first further thread; limits and filters hold for the process.
 
 mod landlock;
 mod limits;
+mod seccomp;
 
 pub use crate::landlock::{LandlockError, Rules, Ruleset, Signals};
 pub use crate::limits::{Limits, forbid_new_privileges};
+pub use crate::seccomp::{Filter, NoFilter};

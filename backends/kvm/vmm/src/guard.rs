@@ -18,6 +18,7 @@ use std::process::ExitCode;
 use microagent_confine::{Limits, Rules, Ruleset, Signals, forbid_new_privileges};
 use microagent_vmm_protocol::{GuardReport, GuardSpec, LIFE_FD};
 
+use crate::filters;
 use crate::inherited::{self, InheritedError};
 use crate::life::Life;
 use crate::log::chain;
@@ -133,7 +134,7 @@ fn confine(spec: &GuardSpec) -> Result<(), String> {
     if ruleset.is_supported() {
         ruleset.restrict_self().map_err(|e| chain(&e))?;
     }
-    Ok(())
+    filters::guard().map_err(|e| chain(&e))
 }
 
 fn check(spec: &GuardSpec) -> Result<(), GuardError> {

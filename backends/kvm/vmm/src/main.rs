@@ -4,6 +4,7 @@
 //! Both read one JSON document from standard input; `microagent-vmm-protocol` says which,
 //! and which descriptors they are given.
 
+mod filters;
 mod guard;
 mod inherited;
 mod life;

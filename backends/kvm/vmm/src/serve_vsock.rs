@@ -17,6 +17,7 @@ use vhost::vhost_user::Listener;
 use vhost_user_backend::VhostUserDaemon;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
+use crate::filters;
 use crate::inherited::{self, InheritedError};
 use crate::life::Life;
 use crate::log::chain;
@@ -131,6 +132,8 @@ fn serve_frontend(device: Vsock, listener: UnixListener) -> Result<(), ServeErro
     server.attach(&daemon).map_err(|source| ServeError::Watch("host programs", source))?;
     wait_for_frontend(&listener)?;
     daemon.start(&mut Listener::from(listener)).map_err(ServeError::Serve)?;
+    // All threads exist now, and the guest has not run yet.
+    filters::vsock().map_err(|e| ServeError::Confine(e.into()))?;
     match daemon.wait() {
         Ok(()) | Err(vhost_user_backend::Error::HandleRequest(_)) => Ok(()),
         Err(error) => Err(ServeError::Serve(error)),
