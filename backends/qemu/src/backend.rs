@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use landlock::{
-    ABI, Access, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError,
+    ABI, Access as _, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError,
 };
 use microagent_backend::{
     Acceleration, Backend, Capabilities, Error, ErrorKind, IsolationPlan, Lifetime, Limits,
     Machine, PowerOff, Result, RunDir, admit,
 };
-use microagent_machine::{Arch, Boot, Feature, MachineSpec, MiB};
+use microagent_machine::{Access, Arch, Boot, Feature, MachineSpec, MiB};
 
 use crate::acceleration::{Host, decide};
 use crate::argv::Facts;
@@ -131,6 +131,7 @@ impl Backend for QemuBackend {
         let Some(boot) = &spec.boot else {
             return Err(Error::new(ErrorKind::Usage, "the machine has no kernel to boot"));
         };
+        look_at_disks(spec)?;
         look_for_files(spec, boot)?;
         let parts =
             Parts { vmm: &self.options.monitor, program: &found.program, facts: found.facts() };
@@ -155,6 +156,23 @@ fn check(program: &Path, identity: &Identity) -> Result<()> {
     if !identity.microvm {
         let what = "has no machine 'microvm'".into();
         return unavailable(what, "give the path of a qemu-system-x86_64 that has it");
+    }
+    Ok(())
+}
+
+/// Whether each disk can be told from the others: the guest knows it by its id, and an image
+/// that is written to can have one writer.
+fn look_at_disks(spec: &MachineSpec) -> Result<()> {
+    let usage = |message: String| Err(Error::new(ErrorKind::Usage, message));
+    for (index, disk) in spec.disks.iter().enumerate() {
+        let others = &spec.disks[..index];
+        if others.iter().any(|other| other.id == disk.id) {
+            return usage(format!("two disks have the id '{}'", disk.id));
+        }
+        let mut same = others.iter().filter(|other| other.path == disk.path).chain([disk]);
+        if same.clone().count() > 1 && same.any(|d| d.access == Access::ReadWrite) {
+            return usage(format!("{} is two disks, and one is writable", disk.path.display()));
+        }
     }
     Ok(())
 }
@@ -192,4 +210,42 @@ fn host_memory() -> MiB {
 fn landlock_works() -> std::result::Result<(), RulesetError> {
     let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     ruleset.handle_access(AccessFs::from_all(ABI::V1))?.create().map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use microagent_machine::{Disk, DiskId};
+
+    use super::*;
+
+    fn check(disks: &[(&str, &str, Access)], expect: Option<&str>) {
+        let disk = |(id, path, access): &(&str, &str, Access)| Disk {
+            id: DiskId::new(*id).unwrap(),
+            path: path.into(),
+            access: *access,
+        };
+        let spec = MachineSpec {
+            arch: Arch::X86_64,
+            vcpus: 1,
+            memory: MiB(128),
+            disks: disks.iter().map(disk).collect(),
+            vsock: None,
+            rng: false,
+            boot: None,
+        };
+        let got = look_at_disks(&spec).map_err(|e| (e.kind, e.message)).err();
+        assert_eq!(got, expect.map(|text| (ErrorKind::Usage, text.to_owned())), "{disks:?}");
+    }
+
+    #[test]
+    fn disks_are_told_apart() {
+        use Access::{ReadOnly, ReadWrite};
+        check(&[], None);
+        check(&[("a", "/1", ReadWrite), ("b", "/2", ReadWrite)], None);
+        check(&[("a", "/1", ReadOnly), ("b", "/1", ReadOnly)], None);
+        check(&[("a", "/1", ReadOnly), ("a", "/2", ReadOnly)], Some("two disks have the id 'a'"));
+        let twice = Some("/1 is two disks, and one is writable");
+        check(&[("a", "/1", ReadOnly), ("b", "/1", ReadWrite)], twice);
+        check(&[("a", "/1", ReadWrite), ("b", "/1", ReadOnly)], twice);
+    }
 }
