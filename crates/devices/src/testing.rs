@@ -64,6 +64,11 @@ impl<'m> DriverQueue<'m> {
         Self { memory, table, available, used, size, next_descriptor, next_available, next_used }
     }
 
+    /// Where it is: descriptor table, available ring, used ring.
+    pub fn addresses(&self) -> [u64; 3] {
+        [self.table, self.available, self.used].map(|address| address.0)
+    }
+
     /// The device's side of the same queue, ready.
     ///
     /// # Panics
@@ -131,6 +136,9 @@ impl<'m> DriverQueue<'m> {
         }
         let slot = u64::from(self.next_used % self.size);
         self.next_used = self.next_used.wrapping_add(1);
+        // Where event indices are used: that the next one is worth a notification.
+        let event = self.available.unchecked_add(4 + u64::from(self.size) * 2);
+        let _ = self.memory.store(self.next_used.to_le(), event, Ordering::Release);
         let at = self.used.unchecked_add(4 + slot * 8);
         let head: u32 = self.memory.read_obj(at).unwrap_or_default();
         let len: u32 = self.memory.read_obj(at.unchecked_add(4)).unwrap_or_default();

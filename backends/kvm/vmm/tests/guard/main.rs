@@ -167,7 +167,7 @@ fn a_panic_is_seen_across_writes() {
 
 #[test]
 fn a_full_disk_does_not_block_the_guest() {
-    // The file size limit of the guard's own stands for a disk that takes no more.
+    // A directory in the place of the next file stands for a disk that takes no more.
     let fixture = Fixture::new("head -c 20000000 /dev/zero; echo; echo written >&2");
     fs::create_dir(fixture.dir().join("console.1")).unwrap();
     let mut guard = fixture.detached();

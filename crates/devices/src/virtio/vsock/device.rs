@@ -15,7 +15,7 @@ use super::hybrid::{self, ConnectRequest};
 use super::metrics::Metrics;
 use super::packet::{Header, Kind};
 use super::protocol::{HEADER_LEN, HOST_CID};
-use super::sockets::{Happening, Readiness, Sockets, Token};
+use super::sockets::{self, Happening, Readiness, Sockets, Token};
 use super::table::{Peer, Table};
 use crate::virtio::buffers::{BadChain, Buffers, Direction};
 
@@ -156,9 +156,7 @@ impl Vsock {
     pub fn notice_host(&mut self) {
         loop {
             let happenings = self.sockets.take();
-            if happenings.is_empty() {
-                return;
-            }
+            let is_all = happenings.len() < sockets::BATCH;
             for happening in happenings {
                 match happening {
                     Happening::Deadline => {
@@ -168,6 +166,9 @@ impl Vsock {
                     Happening::Socket(token, _) if token == self.listener_token => self.accept(),
                     Happening::Socket(token, readiness) => self.peer_changed(token, readiness),
                 }
+            }
+            if is_all {
+                return;
             }
         }
     }
@@ -275,13 +276,16 @@ impl Vsock {
             (_, None) => self.refuse(header),
             (Kind::Request, Some(_)) => self.refuse_and_forget(header),
             (_, Some(token)) => {
-                let stale = self.table.with(token, |connection| {
-                    let stale = connection.phase() == Phase::Draining;
+                let change = self.table.with(token, |connection| {
+                    let before = connection.phase();
                     connection.guest_sent(kind, header, data);
-                    stale && kind != Kind::Reset
+                    (before, connection.phase())
                 });
-                if stale == Some(true) {
-                    self.refuse(header);
+                match change {
+                    Some((Phase::Requested, Phase::Open)) => self.metrics.opened += 1,
+                    Some((Phase::Requested, Phase::Over)) => self.metrics.refused += 1,
+                    Some((Phase::Draining, _)) if kind != Kind::Reset => self.refuse(header),
+                    _ => {}
                 }
             }
         }
