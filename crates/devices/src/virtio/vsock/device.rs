@@ -15,7 +15,7 @@ use super::hybrid::{self, ConnectRequest};
 use super::metrics::Metrics;
 use super::packet::{Header, Kind};
 use super::protocol::{HEADER_LEN, HOST_CID};
-use super::sockets::{self, Happening, Readiness, Sockets, Token};
+use super::sockets::{Happening, Readiness, Sockets, Token};
 use super::table::{Peer, Table};
 use crate::virtio::buffers::{BadChain, Buffers, Direction};
 
@@ -156,7 +156,11 @@ impl Vsock {
     pub fn notice_host(&mut self) {
         loop {
             let happenings = self.sockets.take();
-            let is_all = happenings.len() < sockets::BATCH;
+            // Until there is nothing: a host program that was just accepted has often said
+            // what it wants already.
+            if happenings.is_empty() {
+                return;
+            }
             for happening in happenings {
                 match happening {
                     Happening::Deadline => {
@@ -166,9 +170,6 @@ impl Vsock {
                     Happening::Socket(token, _) if token == self.listener_token => self.accept(),
                     Happening::Socket(token, readiness) => self.peer_changed(token, readiness),
                 }
-            }
-            if is_all {
-                return;
             }
         }
     }

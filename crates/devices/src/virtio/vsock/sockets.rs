@@ -20,7 +20,7 @@ const TIMER: Token = Token(0);
 pub(crate) const FIRST_TOKEN: u64 = 1;
 
 /// How many events are taken at once.
-pub(crate) const BATCH: usize = 64;
+const BATCH: usize = 64;
 
 /// What happened to a socket. It is told once; who does not use it up has to remember.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,7 +91,7 @@ impl Sockets {
         }
     }
 
-    /// Takes what has happened, without waiting. Fewer than [`BATCH`]: there is no more.
+    /// Takes what has happened, without waiting. Nothing: nothing has.
     pub(crate) fn take(&self) -> Vec<Happening> {
         let mut events = [const { MaybeUninit::<epoll::Event>::uninit() }; BATCH];
         let now = Timespec { tv_sec: 0, tv_nsec: 0 };
