@@ -1,5 +1,6 @@
 //! Process 1: from the first instruction to the end of the machine.
 
+use std::thread;
 use std::time::Duration;
 
 use microagent_guest_protocol::{AgentConfig, AgentMessage, PowerOff};
@@ -59,7 +60,8 @@ fn run(config: &AgentConfig, timeline: &mut Timeline) -> Result<Outcome, SetupEr
         report(&mut link, &error);
         return Err(error);
     }
-    environment::complete(&config.hostname, timeline);
+    environment::write_hosts(&config.hostname);
+    timeline.mark("hosts");
     let mut session = Session::new(link, signals, Scope::Machine);
     let outcome = session.serve(timeline);
     session.last_words(LAST_WORDS);
@@ -67,15 +69,22 @@ fn run(config: &AgentConfig, timeline: &mut Timeline) -> Result<Outcome, SetupEr
 }
 
 fn set_up(config: &AgentConfig, timeline: &mut Timeline) -> Result<(), SetupError> {
-    let disks = Disks::list()?;
-    timeline.mark("disks");
-    root::mount_root(&disks, &config.root)?;
-    timeline.mark("root");
+    let disks = thread::scope(|scope| {
+        // Beside the root disk, whose mount mostly waits for the device. The thread is gone
+        // before the mounts that it makes are moved, and before there is a fork.
+        let environment = scope.spawn(|| environment::prepare(&config.hostname));
+        let disks = Disks::list()?;
+        timeline.mark("disks");
+        root::mount_root(&disks, &config.root)?;
+        timeline.mark("root");
+        let prepared = environment.join();
+        timeline.mark("prepared");
+        // It cannot have panicked: a panic ends this program.
+        prepared.unwrap_or(Ok(())).map(|()| disks)
+    })?;
     root::switch()?;
     root::mount_disks(&disks, &config.mounts)?;
     timeline.mark("switched");
-    environment::prepare(&config.hostname)?;
-    timeline.mark("prepared");
     Ok(())
 }
 

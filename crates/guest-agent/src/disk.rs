@@ -56,6 +56,11 @@ impl Disks {
 }
 
 impl Disk {
+    /// The kernel's name of it.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Its node; needs `/dev`.
     pub(crate) fn node(&self) -> String {
         format!("/dev/{}", self.name)

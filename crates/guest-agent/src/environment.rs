@@ -18,7 +18,6 @@ use crate::console::say;
 use crate::failure::SetupError;
 use crate::root::mount_at;
 use crate::sys::ioctl::loopback_up;
-use crate::timeline::Timeline;
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// Those that a program which makes control groups of its own expects.
@@ -28,8 +27,33 @@ const HOSTS: &str = "/etc/hosts";
 /// if they do not ask.
 const OPEN_FILES: Rlimit = Rlimit { current: Some(1024), maximum: Some(524_288) };
 
-/// What a command cannot do without.
+/// What does not need the root disk: all but [`write_hosts`]. Needs `/dev` and `/sys`.
+///
+/// What a command cannot do without is an error; what most do without, a kernel may lack,
+/// and it is only reported.
 pub(crate) fn prepare(hostname: &str) -> Result<(), SetupError> {
+    prepare_devices()?;
+    rustix::system::sethostname(hostname.as_bytes())
+        .map_err(SetupError::system("set the host name"))?;
+    setrlimit(Resource::Nofile, OPEN_FILES).map_err(SetupError::system("limit open files"))?;
+    report("bring up the loopback interface", bring_up_loopback());
+    report("mount control groups", mount_control_groups());
+    report("mount message queues", mount_message_queues());
+    Ok(())
+}
+
+/// Gives a machine that has no `/etc/hosts`, or an empty one, one that names itself.
+pub(crate) fn write_hosts(hostname: &str) {
+    report("write /etc/hosts", try_write_hosts(hostname));
+}
+
+fn report(what: &str, result: io::Result<()>) {
+    if let Err(error) = result {
+        say(format_args!("{what}: {error}"));
+    }
+}
+
+fn prepare_devices() -> Result<(), SetupError> {
     let quiet = MountFlags::NOSUID | MountFlags::NOEXEC;
     make_directory("/dev/pts")?;
     let terminals = Some("newinstance,ptmxmode=0666,mode=0620,gid=5");
@@ -45,25 +69,7 @@ pub(crate) fn prepare(hostname: &str) -> Result<(), SetupError> {
     ] {
         unless_there(symlink(target, link)).map_err(SetupError::path("link", link))?;
     }
-    rustix::system::sethostname(hostname.as_bytes())
-        .map_err(SetupError::system("set the host name"))?;
-    setrlimit(Resource::Nofile, OPEN_FILES).map_err(SetupError::system("limit open files"))
-}
-
-/// What most commands do without; a kernel that lacks it is reported and not refused.
-pub(crate) fn complete(hostname: &str, timeline: &mut Timeline) {
-    let steps: [(&'static str, &dyn Fn() -> io::Result<()>); 4] = [
-        ("loopback", &bring_up_loopback),
-        ("cgroups", &mount_control_groups),
-        ("mqueue", &mount_message_queues),
-        ("hosts", &|| write_hosts(hostname)),
-    ];
-    for (what, step) in steps {
-        if let Err(error) = step() {
-            say(format_args!("{what}: {error}"));
-        }
-        timeline.mark(what);
-    }
+    Ok(())
 }
 
 fn make_directory(path: &str) -> Result<(), SetupError> {
@@ -103,7 +109,7 @@ fn mount_message_queues() -> io::Result<()> {
     Ok(rustix::mount::mount("mqueue", "/dev/mqueue", "mqueue", flags, None)?)
 }
 
-fn write_hosts(hostname: &str) -> io::Result<()> {
+fn try_write_hosts(hostname: &str) -> io::Result<()> {
     if fs::symlink_metadata(HOSTS).is_ok_and(|hosts| !hosts.is_file() || hosts.len() > 0) {
         return Ok(());
     }

@@ -1,8 +1,8 @@
 //! The agent in the guest: `/init` of the initramfs, process 1 of the machine.
 //!
 //! It connects out to the host first, mounts the root disk while the host answers, switches
-//! to it, runs the commands that the host asks for, and ends the machine. One thread, one
-//! `poll` loop, non-blocking descriptors: [`session`]. Every system call and every page that
+//! to it, runs the commands that the host asks for, and ends the machine. From the first
+//! command on it has one thread, one `poll` loop and non-blocking descriptors: [`session`]. Every system call and every page that
 //! is touched here costs time in every run, most of all where the guest is emulated.
 //!
 //! Started by hand, so not as process 1, it sets nothing up: it serves the session on the

@@ -17,12 +17,12 @@ const CONTROL: &str = "/dev/mapper/control";
 const INTERFACE: [u32; 3] = [4, 0, 0];
 const NAME: &[u8] = b"root";
 /// The first device that device-mapper makes.
-const NODE: &str = "/dev/dm-0";
+const DEVICE: &str = "dm-0";
 /// What is copied at a time, in sectors: 4 KiB, a page and a block of the file system, so
 /// that a write of a whole block copies nothing it does not replace.
 const CHUNK: u32 = 8;
 
-/// Makes the device and gives its node. It is as large as the base.
+/// Makes the device and gives the kernel's name of it. It is as large as the base.
 pub(crate) fn snapshot(base: &Disk, scratch: &Disk) -> Result<&'static str, SetupError> {
     let no_mapper = "; a kernel needs CONFIG_BLK_DEV_DM";
     let no_snapshot = "; a kernel needs CONFIG_DM_SNAPSHOT, and a scratch disk that is writable";
@@ -39,7 +39,7 @@ pub(crate) fn snapshot(base: &Disk, scratch: &Disk) -> Result<&'static str, Setu
     mapper_load(control, &mut table).map_err(failed("load", no_snapshot))?;
     table.header = header;
     mapper_resume(control, &mut table).map_err(failed("resume", ""))?;
-    Ok(NODE)
+    Ok(DEVICE)
 }
 
 /// `N`: what is in the scratch disk means nothing once the machine is gone.

@@ -14,6 +14,9 @@ use crate::failure::SetupError;
 use crate::mapper;
 use crate::sys::ioctl::resize_ext4;
 
+/// As much as the larger programs of an image take in one piece.
+const READ_AHEAD_KIB: &str = "2048";
+
 /// Mounts what is needed to find a disk.
 pub(crate) fn mount_early() -> Result<(), SetupError> {
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
@@ -26,6 +29,7 @@ pub(crate) fn mount_root(disks: &Disks, root: &RootDisk) -> Result<(), SetupErro
     match root {
         RootDisk::Plain { disk, grow } => {
             let disk = disks.find(disk)?;
+            read_ahead(disk.name());
             mount_ext4(&disk.node(), ROOT_MOUNT, MountFlags::empty())?;
             if *grow {
                 grow_to(disk)?;
@@ -33,10 +37,19 @@ pub(crate) fn mount_root(disks: &Disks, root: &RootDisk) -> Result<(), SetupErro
             Ok(())
         }
         RootDisk::Layered { base, scratch } => {
-            let node = mapper::snapshot(disks.find(base)?, disks.find(scratch)?)?;
-            mount_ext4(node, ROOT_MOUNT, MountFlags::empty())
+            let name = mapper::snapshot(disks.find(base)?, disks.find(scratch)?)?;
+            read_ahead(name);
+            mount_ext4(&format!("/dev/{name}"), ROOT_MOUNT, MountFlags::empty())
         }
     }
+}
+
+/// Has the kernel read more at once of a disk. A request costs far more than its bytes, which
+/// mostly come from the host's memory: with the kernel's 128 KiB a first command took 13
+/// more requests, and in an emulated guest a fifth more time.
+fn read_ahead(device: &str) {
+    // Without it everything works as well.
+    let _ = fs::write(format!("/sys/block/{device}/queue/read_ahead_kb"), READ_AHEAD_KIB);
 }
 
 /// Makes the mounted root disk `/`, with `/dev`, `/proc` and `/sys` in it.
