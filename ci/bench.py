@@ -135,7 +135,8 @@ def peak_memory(options):
     for name, layout in (("busybox", options.busybox), ("Debian", options.debian),
                          (f"Debian and a file of {BIG_FILE >> 20} MiB", big)):  # fmt: skip
         clean(work, "build-state", "out.ext4")
-        process = subprocess.Popen(build_command(options, layout, work / "out.ext4"))
+        command = build_command(options, layout, work / "out.ext4")
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode != 0:
