@@ -37,9 +37,10 @@ impl Live {
         let stdout = Stream::new(child.stdout.take().expect("standard output is a pipe"));
         let stderr = Stream::new(child.stderr.take().expect("standard error is a pipe"));
         let mut stdin = child.stdin.take();
-        let feeder = input.zip(stdin.take_if(|_| true)).map(|(bytes, mut stdin)| {
+        let feeder = input.map(|bytes| {
+            let stdin = stdin.take();
             // That nobody reads it to its end is for the test to judge.
-            thread::spawn(move || drop(stdin.write_all(&bytes)))
+            thread::spawn(move || drop(stdin.map(|mut stdin| stdin.write_all(&bytes))))
         });
         let started = Instant::now();
         Self { child, line, name, started, stdin, feeder, stdout, stderr }

@@ -16,7 +16,7 @@ fn parts() -> Option<(Sandbox, &'static Busybox, Registry)> {
 fn pull(sandbox: &Sandbox, reference: &str) -> String {
     let outcome = sandbox.call(&["--json", "image", "pull", reference]).output();
     outcome.code(0).is_silent();
-    outcome.json()["digest"].as_str().expect("a digest").to_owned()
+    outcome.json()["image"]["digest"].as_str().expect("a digest").to_owned()
 }
 
 #[test]

@@ -100,8 +100,8 @@ fn the_user_and_the_directory_are_the_images_or_those_of_the_flags() {
     check(&[], "1000:1000:1000,10 /made/for/this");
     check(&["-u", "root", "-w", "/tmp"], "0:0:0 /tmp");
     check(&["--user", "1234", "--workdir", "/new/one"], "1234:0:0 /new/one");
-    check(&["--user", "app:other"], "1000:2000:2000");
-    check(&["-u", "1000:77"], "1000:77:77");
+    check(&["--user", "app:other"], "1000:2000:2000 /made/for/this");
+    check(&["-u", "1000:77"], "1000:77:77 /made/for/this");
 }
 
 #[test]
@@ -230,4 +230,15 @@ fn resources_are_what_was_asked_for() {
     };
     check(&["--profile", "tiny"], 1, 256, 512);
     check(&["--profile", "tiny", "--memory", "1G", "--size-mib", "300"], 1, 1024, 300);
+}
+
+#[test]
+fn there_is_no_network_unless_there_is_one() {
+    let Some((sandbox, image)) = parts() else { return };
+    let image = image.reference("plain");
+    let run = sandbox.run(&["--image", &image, "--network", "isolated"]);
+    let outcome = run.args(&["--exec", "ls /sys/class/net; ping -c 1 -W 5 127.0.0.1"]).output();
+    let stdout = outcome.code(0).stdout();
+    let interfaces: Vec<_> = stdout.lines().take_while(|l| !l.contains("PING")).collect();
+    assert_eq!(interfaces, ["lo"], "{}", outcome.text());
 }

@@ -68,6 +68,7 @@ fn paths_that_are_no_hypervisor_are_refused() {
     ];
     for (path, named) in cases {
         with(&sandbox, image, path).refuses(2, &[path, named]);
+        assert!(!sandbox.state().exists(), "a state directory was made for {path}");
     }
     with(&sandbox, image, &plugin).refuses(2, &["plugin", "not built yet"]);
 }

@@ -156,7 +156,8 @@ fn kinds(layer: &mut Layer) {
 fn attributes(layer: &mut Layer, base: &[u8]) {
     layer.add(&Entry::dir("srv/attributes").xattr("user.on.directory", "yes"));
     let note = Entry::file("srv/attributes/noted", "x").xattr("user.note", "a note");
-    layer.add(&note.xattr("user.binary", [0, 1, 255, b'\n']).xattr("user.empty", ""));
+    layer.add(&note.xattr("user.binary", [0, 1, 255, b'\n']));
+    layer.add(&Entry::file("srv/attributes/empty", "x").xattr("user.empty", ""));
     let large = Entry::file("srv/attributes/large", "x").xattr("user.large", [b'v'; 2500]);
     layer.add(&large);
     layer.add(&Entry::file("srv/attributes/trusted", "x").xattr("trusted.note", "for root"));
