@@ -64,7 +64,7 @@ struct Found {
 
 impl Found {
     fn capabilities(&self) -> Capabilities {
-        let Identity { version, microvm: _, sandbox: _, block, vsock, rng } = self.identity;
+        let Identity { version, microvm: _, sandbox, block, vsock, rng } = self.identity;
         let features = [
             (Feature::BootVmlinux, true),
             (Feature::BootBzimage, true),
@@ -91,8 +91,8 @@ impl Found {
             acceleration: self.acceleration.clone(),
             power_off: PowerOff::Reset,
             isolation: IsolationPlan {
-                // QEMU filters its own calls where it can; its guard does not.
-                seccomp: false,
+                // Guard and vsock always filter their calls; QEMU does where it was built so.
+                seccomp: sandbox,
                 landlock: landlock_works().is_ok(),
                 no_new_privs: true,
                 rlimits: true,

@@ -5,8 +5,6 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::foreign::{ForeignFlags, LaterFlags};
-
 /// Run OCI images in microVMs.
 #[derive(Debug, Parser)]
 #[command(name = "microagent", version, about, disable_help_subcommand = true)]
@@ -81,7 +79,7 @@ pub(crate) struct RunArgs {
     #[arg(long, value_name = "PATH", default_value = "/bin/sh")]
     pub(crate) shell: String,
     /// The guest's host name [default: made of the workspace's name]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub(crate) hostname: Option<String>,
     /// Over the image's environment; KEY alone takes the host's value; repeatable
     #[arg(long, short, value_name = "KEY=VALUE")]
@@ -146,10 +144,6 @@ pub(crate) struct RunArgs {
     /// Print what would be done and make nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
-    #[command(flatten)]
-    pub(crate) later: LaterFlags,
-    #[command(flatten)]
-    pub(crate) foreign: ForeignFlags,
 }
 
 const RUN_HELP: &str = "\

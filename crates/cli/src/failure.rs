@@ -81,6 +81,9 @@ pub(crate) fn chain(error: &dyn Error) -> String {
 
 /// What the argument parser has to say: help and version are no failures.
 pub(crate) fn usage(error: &clap::Error, json: bool) -> ExitCode {
+    if let Some(failure) = crate::foreign::explain(error) {
+        return failure.print(json);
+    }
     if error.exit_code() == 0 || !json {
         // To a closed pipe there is nothing to say.
         let _ = error.print();

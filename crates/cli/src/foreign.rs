@@ -1,134 +1,87 @@
 //! Flags that people bring along from containers, and flags that are to come: each is
-//! answered with a sentence of its own instead of "unknown argument".
+//! answered with a sentence of its own instead of "unexpected argument".
 
-use clap::Args;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use crate::failure::Failure;
 
-/// Flags of container engines that make no sense for a virtual machine.
-#[derive(Debug, Default, Args)]
-pub(crate) struct ForeignFlags {
-    #[arg(long, hide = true)]
-    privileged: bool,
-    #[arg(long, hide = true, value_name = "X")]
-    device: Option<String>,
-    #[arg(long, hide = true, value_name = "X")]
-    cap_add: Option<String>,
-    #[arg(long, hide = true, value_name = "X")]
-    cap_drop: Option<String>,
-    #[arg(long, hide = true, value_name = "X")]
-    pid: Option<String>,
-    #[arg(long, hide = true, value_name = "X")]
-    ipc: Option<String>,
-    #[arg(long, hide = true, value_name = "X")]
-    userns: Option<String>,
-    #[arg(long, hide = true, value_name = "X")]
-    security_opt: Option<String>,
-    #[arg(long, hide = true, value_name = "X")]
-    gpus: Option<String>,
-    #[arg(long, hide = true, value_name = "X")]
-    mount: Option<String>,
-    #[arg(long, short, hide = true)]
-    detach: bool,
-}
+/// Flags of container engines that make no sense for a virtual machine, and what to do.
+const FOREIGN: &[(&str, &str)] = &[
+    ("--privileged", "leave it out: the command has a kernel of its own, and root in it is root"),
+    ("--device", "devices of the host cannot be passed in"),
+    ("--cap-add", "leave it out: root in the guest has every capability but restarting it"),
+    ("--cap-drop", "run as another user: --user"),
+    ("--pid", "leave it out: the command has a kernel of its own and sees no host process"),
+    ("--ipc", "leave it out: the command has a kernel of its own"),
+    ("--uts", "leave it out: the command has a kernel of its own; --hostname names it"),
+    ("--userns", "leave it out: the command has a kernel of its own"),
+    ("--security-opt", "leave it out: the command has a kernel of its own"),
+    ("--gpus", "there is no way to give a machine a GPU"),
+    ("--mount", "directories of the host cannot be mounted"),
+    ("--tmpfs", "mount it with --setup 'mount -t tmpfs tmpfs <directory>'"),
+    ("--detach", "put the whole command into the background of the shell"),
+    ("-d", "put the whole command into the background of the shell"),
+];
 
-/// Flags of `run` that are not built yet.
-#[derive(Debug, Default, Args)]
-pub(crate) struct LaterFlags {
-    #[arg(long, hide = true, value_name = "X")]
-    disk: Vec<String>,
-    #[arg(long, hide = true, value_name = "X")]
-    bundle: Vec<String>,
-    #[arg(long, hide = true, value_name = "X")]
-    output: Vec<String>,
-    #[arg(long, hide = true, value_name = "X")]
-    output_dir: Option<String>,
-    #[arg(long, hide = true, value_name = "X")]
-    volume: Vec<String>,
-    #[arg(long, hide = true, value_name = "X")]
-    mediation: Option<String>,
-    #[arg(long, hide = true)]
-    mediation_optional: bool,
-    #[arg(long, hide = true, value_name = "X")]
-    network: Option<String>,
-    #[arg(long, short = 'p', hide = true, value_name = "X")]
-    publish: Vec<String>,
-    #[arg(long, short, hide = true)]
-    tty: bool,
-}
+/// Flags that are not built yet.
+const LATER: &[&str] = &[
+    "--disk",
+    "--bundle",
+    "--output",
+    "--output-dir",
+    "--volume",
+    "--mediation",
+    "--mediation-optional",
+    "--network",
+    "--publish",
+    "-p",
+    "--tty",
+    "-t",
+    "--restart",
+];
 
-impl ForeignFlags {
-    /// Fails for the first flag that was given.
-    pub(crate) fn refuse(&self) -> Result<(), Failure> {
-        // Exhaustive on purpose: a new flag must say what to do instead.
-        let Self {
-            privileged,
-            device,
-            cap_add,
-            cap_drop,
-            pid,
-            ipc,
-            userns,
-            security_opt,
-            gpus,
-            mount,
-            detach,
-        } = self;
-        let own = "the command has a kernel of its own";
-        let table = [
-            (*privileged, "--privileged", format!("leave it out: {own}, and root in it is root")),
-            (device.is_some(), "--device", "devices of the host cannot be passed in".into()),
-            (cap_add.is_some(), "--cap-add", format!("leave it out: {own} and every capability")),
-            (cap_drop.is_some(), "--cap-drop", "run as another user: --user".into()),
-            (pid.is_some(), "--pid", format!("leave it out: {own}, so it sees no host process")),
-            (ipc.is_some(), "--ipc", format!("leave it out: {own}")),
-            (userns.is_some(), "--userns", format!("leave it out: {own}")),
-            (security_opt.is_some(), "--security-opt", format!("leave it out: {own}")),
-            (gpus.is_some(), "--gpus", "there is no way to give a machine a GPU".into()),
-            (mount.is_some(), "--mount", "directories of the host cannot be mounted".into()),
-            (*detach, "--detach", "put the whole command into the background of the shell".into()),
-        ];
-        match table.into_iter().find(|(given, _, _)| *given) {
-            Some((_, flag, hint)) => {
-                Err(Failure::usage(format!("{flag} does not apply to a microVM")).with_hint(hint))
-            }
-            None => Ok(()),
-        }
+/// What to say instead of the parser's error, if it is about such a flag.
+pub(crate) fn explain(error: &clap::Error) -> Option<Failure> {
+    if error.kind() != ErrorKind::UnknownArgument {
+        return None;
     }
+    let Some(ContextValue::String(text)) = error.get(ContextKind::InvalidArg) else { return None };
+    let flag = text.split_once('=').map_or(text.as_str(), |(flag, _)| flag);
+    let foreign = FOREIGN.iter().find(|(name, _)| *name == flag);
+    if let Some((_, hint)) = foreign {
+        return Some(
+            Failure::usage(format!("{flag} does not apply to a microVM")).with_hint(*hint),
+        );
+    }
+    LATER.contains(&flag).then(|| {
+        Failure::usage(format!("{flag} is not built yet"))
+            .with_hint("`microagent run --help` lists what is")
+    })
 }
 
-impl LaterFlags {
-    /// Fails for the first flag that was given.
-    pub(crate) fn refuse(&self) -> Result<(), Failure> {
-        let Self {
-            disk,
-            bundle,
-            output,
-            output_dir,
-            volume,
-            mediation,
-            mediation_optional,
-            network,
-            publish,
-            tty,
-        } = self;
-        let table = [
-            (!disk.is_empty(), "--disk"),
-            (!bundle.is_empty(), "--bundle"),
-            (!output.is_empty(), "--output"),
-            (output_dir.is_some(), "--output-dir"),
-            (!volume.is_empty(), "--volume"),
-            (mediation.is_some(), "--mediation"),
-            (*mediation_optional, "--mediation-optional"),
-            // No network is what there is.
-            (network.as_deref().is_some_and(|mode| mode != "isolated"), "--network"),
-            (!publish.is_empty(), "--publish"),
-            (*tty, "--tty"),
-        ];
-        match table.into_iter().find(|(given, _)| *given) {
-            Some((_, flag)) => Err(Failure::usage(format!("{flag} is not built yet"))
-                .with_hint("`microagent run --help` lists what is")),
-            None => Ok(()),
-        }
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::Cli;
+
+    fn check(arguments: &[&str], says: Option<&str>) {
+        let line = ["microagent", "run"].iter().chain(arguments);
+        let error = Cli::try_parse_from(line).unwrap_err();
+        let said = explain(&error).map(|failure| failure.message);
+        assert_eq!(said.as_deref(), says, "{arguments:?}");
+    }
+
+    #[test]
+    fn foreign_and_future_flags_are_known_by_name() {
+        check(&["--privileged", "x"], Some("--privileged does not apply to a microVM"));
+        check(&["--cap-add", "ALL", "x"], Some("--cap-add does not apply to a microVM"));
+        check(&["--pid=host", "x"], Some("--pid does not apply to a microVM"));
+        check(&["-d", "x"], Some("-d does not apply to a microVM"));
+        check(&["-it", "x"], Some("-t is not built yet"));
+        check(&["-p", "80:80", "x"], Some("-p is not built yet"));
+        check(&["--disk", "a=b:/c", "x"], Some("--disk is not built yet"));
+        check(&["--colour", "x"], None);
     }
 }

@@ -7,7 +7,7 @@ mod tell;
 use std::io::IsTerminal;
 use std::sync::Arc;
 
-use microagent_workspace::{Interrupts, RunIo, StateDir, dry_run};
+use microagent_workspace::{Interrupts, RunError, RunIo, StateDir, dry_run};
 
 use crate::args::{Global, RunArgs};
 use crate::failure::Failure;
@@ -17,8 +17,6 @@ use sinks::Capture;
 
 /// Runs `microagent run`.
 pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<u8, Failure> {
-    args.foreign.refuse()?;
-    args.later.refuse()?;
     let state = StateDir::peek(tools::state_path(global)?)?;
     let config = tools::config(&state)?;
     let request = request::from_args(&args, &config, global)?;
@@ -27,6 +25,9 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<u8, Failure> {
         tell::plan(&plan, global);
         return Ok(0);
     }
+    // Before anything is made, as far as it can be seen then.
+    let checked = tools::tools(state)?.registry.check(&request.supervisor);
+    checked.map_err(|e| Failure::from(RunError::from(e)))?;
     let deadline = args.timeout.as_deref().map(crate::quantity::timeout).transpose()?;
     let signals = signals::forward().map_err(|e| Failure::other(&e, "cannot take signals"))?;
     let deadline = deadline.map(|limit| tokio::time::Instant::now() + limit);

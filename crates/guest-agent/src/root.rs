@@ -39,7 +39,9 @@ pub(crate) fn mount_root(disks: &Disks, root: &RootDisk) -> Result<(), SetupErro
         RootDisk::Layered { base, scratch } => {
             let name = mapper::snapshot(disks.find(base)?, disks.find(scratch)?)?;
             read_ahead(name);
-            mount_ext4(&format!("/dev/{name}"), ROOT_MOUNT, MountFlags::empty())
+            // What is written here is gone with the machine: a journal would only cost.
+            let node = format!("/dev/{name}");
+            mount_at(&node, "ext4", ROOT_MOUNT, MountFlags::empty(), Some("noload"))
         }
     }
 }

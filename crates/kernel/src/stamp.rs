@@ -85,10 +85,12 @@ fn read(path: &PathBuf) -> Option<Stamp> {
 }
 
 fn write(path: &Path, stamps: &Path, stamp: &Stamp) {
-    let written = fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(stamps)
+    // Its parent is not made: who only looks, leaves nothing.
+    let made = match fs::DirBuilder::new().mode(0o700).create(stamps) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    };
+    let written = made
         .and_then(|()| make_room(stamps))
         .and_then(|()| serde_json::to_vec(stamp).map_err(io::Error::from))
         .and_then(|text| replace(path, |file| io::Write::write_all(file, &text)));

@@ -5,8 +5,8 @@ use std::fs::File;
 use crate::ext4::{self, Demand, Geometry, Identity, Plan, SMALLEST_MIB};
 use crate::merge::merge;
 use crate::spool::{BLOCK, Spool};
-use crate::tree::Tree;
-use crate::{BuildReport, BuildRequest, DiskSize, RootfsError};
+use crate::tree::{LayerIndex, Tree};
+use crate::{BuildReport, BuildRequest, DiskSize, RootfsError, mount_points};
 
 /// Layouts that are tried: the estimate is right or nearly so, and a second
 /// one knows the exact figures.
@@ -32,7 +32,8 @@ pub fn build(
     progress: &dyn Fn(u64),
 ) -> Result<BuildReport, RootfsError> {
     let mut spool = Spool::beside(out)?;
-    let tree = merge(request.layers, &request.limits, &mut spool, progress)?;
+    let mut tree = merge(request.layers, &request.limits, &mut spool, progress)?;
+    mount_points::add(&mut tree, request.layers.len() as LayerIndex)?;
     let spool = spool.into_file().map_err(RootfsError::io("writing scratch space"))?;
     let mut demand = Demand::of(&tree);
     demand.within(&request.limits)?;

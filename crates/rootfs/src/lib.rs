@@ -24,6 +24,7 @@ mod layer;
 mod limits;
 mod merge;
 mod mke2fs;
+mod mount_points;
 mod name;
 mod request;
 mod spool;

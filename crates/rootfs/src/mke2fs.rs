@@ -19,8 +19,8 @@ use std::time::Duration;
 use crate::ext4::{Demand, Geometry, Identity, SMALLEST_MIB};
 use crate::merge::merge;
 use crate::spool::{BLOCK, Spool};
-use crate::tree::{Kind, ROOT, Tree};
-use crate::{BuildReport, BuildRequest, DiskSize, RootfsError};
+use crate::tree::{Kind, LayerIndex, ROOT, Tree};
+use crate::{BuildReport, BuildRequest, DiskSize, RootfsError, mount_points};
 use child::Finished;
 use staging::Staging;
 
@@ -63,7 +63,8 @@ pub fn build_with_mke2fs(
         .map_err(RootfsError::io(format!("making {}", out.display())))?;
     let input = probe(mke2fs, out)?;
     let mut spool = Spool::beside(&disk)?;
-    let tree = merge(request.layers, &request.limits, &mut spool, progress)?;
+    let mut tree = merge(request.layers, &request.limits, &mut spool, progress)?;
+    mount_points::add(&mut tree, request.layers.len() as LayerIndex)?;
     let spool = spool.into_file().map_err(RootfsError::io("writing scratch space"))?;
     let demand = Demand::of(&tree);
     demand.within(&request.limits)?;
@@ -83,11 +84,30 @@ pub fn build_with_mke2fs(
             devices::restore(&tree, &disk)?;
         }
     }
+    check_made(&disk, mke2fs)?;
     Ok(BuildReport {
         size_bytes: geometry.disk_blocks * BLOCK,
         inodes: demand.inodes,
         content_bytes: content_bytes(&tree),
         minimum_mib,
+    })
+}
+
+/// Where an ext4 has its magic number, and which (Linux, Documentation/filesystems/ext4,
+/// super block).
+const MAGIC: (u64, [u8; 2]) = (1024 + 0x38, [0x53, 0xef]);
+
+/// That the program wrote a file system: one that ends well need not be a mke2fs.
+fn check_made(disk: &File, mke2fs: &Path) -> Result<(), RootfsError> {
+    use std::os::unix::fs::FileExt;
+    let mut found = [0; 2];
+    disk.read_exact_at(&mut found, MAGIC.0).map_err(RootfsError::io("reading the new disk"))?;
+    if found == MAGIC.1 {
+        return Ok(());
+    }
+    Err(RootfsError::Unsupported {
+        what: format!("{} ended well and made no ext4", mke2fs.display()),
+        hint: "name a mke2fs of e2fsprogs, or leave --mke2fs out",
     })
 }
 

@@ -2,6 +2,8 @@
 
 use microagent_backend::{Backend, Error, ErrorKind, Result};
 
+use crate::Selection;
+
 /// How a backend is to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wanted<'a> {
@@ -40,6 +42,21 @@ impl Registry {
     /// All entries, in order.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// Finds what is wrong with a selection without running or making anything: unknown
+    /// names, unknown options, and files that can be no program.
+    ///
+    /// # Errors
+    /// `Usage`, with what is known.
+    pub fn check(&self, selection: &Selection) -> Result<()> {
+        let checked = match selection {
+            Selection::Auto => Ok(()),
+            Selection::Named { name, options } => self.by_name(name, options).map(drop),
+            Selection::Path { path } => self.check_program(path),
+        };
+        // What is wrong with the host is told when the backend is probed.
+        checked.or_else(|e| if e.kind == ErrorKind::Usage { Err(e) } else { Ok(()) })
     }
 
     pub(crate) fn by_name(&self, name: &str, options: &str) -> Result<Box<dyn Backend>> {

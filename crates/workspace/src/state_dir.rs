@@ -41,9 +41,8 @@ impl StateDir {
     /// Where it cannot be made or written, and where a newer version of the program made it.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, RunError> {
         let state = Self::peek(path)?;
-        for dir in
-            [state.path.clone(), state.workspaces(), state.images(), state.bases(), state.cache()]
-        {
+        let dirs = [state.workspaces(), state.bases(), state.kernels(), state.cache()];
+        for dir in std::iter::once(state.path.clone()).chain(dirs) {
             make_private(&dir).map_err(|e| {
                 RunError::state(format!("cannot make state directory {}", dir.display()), e)
             })?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use microagent_image::{ImageError, Source};
 use microagent_machine::MiB;
-use microagent_workspace::{RootfsRequest, RunError, build_rootfs};
+use microagent_workspace::{RootfsRequest, RunError, StateDir, build_rootfs};
 
 use crate::args::{Global, RootfsBuildArgs, RootfsCommand};
 use crate::failure::Failure;
@@ -14,9 +14,9 @@ use crate::tools;
 
 pub(crate) async fn run(command: RootfsCommand, global: &Global) -> Result<u8, Failure> {
     let RootfsCommand::Build(args) = command;
-    let state = tools::state(global)?;
-    let config = tools::config(&state)?;
+    let config = tools::config(&StateDir::peek(tools::state_path(global)?)?)?;
     let request = request(args, config.insecure_registries)?;
+    let state = tools::state(global)?;
     let built = build_rootfs(request, state, Arc::new(Shown::new(global))).await?;
     if global.json {
         print_json(&built);

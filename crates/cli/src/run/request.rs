@@ -22,12 +22,14 @@ pub(super) fn from_args(
     config: &Config,
     global: &Global,
 ) -> Result<RunRequest, Failure> {
+    refuse_volumes(args, global)?;
     let (reference, arguments) = image_and_arguments(args)?;
     let command = command(args, arguments)?;
     let source: Source = reference.parse().map_err(|e: microagent_image::ImageError| {
         Failure::from(microagent_workspace::RunError::from(e))
     })?;
     check_platform(args.platform.as_deref())?;
+    check_mke2fs(args.mke2fs.as_deref())?;
     check_absolute("--shell", Some(&args.shell))?;
     check_absolute("--workdir", args.workdir.as_deref())?;
     check_hostname(args.hostname.as_deref())?;
@@ -68,6 +70,16 @@ pub(super) fn from_args(
     })
 }
 
+/// `-v` is `--verbose`; those who know it from docker write `-v SRC:DST`.
+fn refuse_volumes(args: &RunArgs, global: &Global) -> Result<(), Failure> {
+    let volume = |text: &String| text.contains(":/") && !text.contains("://");
+    match args.positional.first().filter(|text| global.verbose && volume(text)) {
+        Some(text) => Err(Failure::usage(format!("-v is --verbose, not a volume '{text}'"))
+            .with_hint("--volume is not built yet; directories of the host cannot be mounted")),
+        None => Ok(()),
+    }
+}
+
 /// `--image` makes every positional argument part of the command; without it the first is
 /// the image.
 fn image_and_arguments(args: &RunArgs) -> Result<(String, Vec<String>), Failure> {
@@ -106,6 +118,15 @@ fn check_platform(platform: Option<&str>) -> Result<(), Failure> {
         Some(other) => Err(Failure::usage(format!(
             "--platform {other}: guests run on the host's processor, which is linux/amd64"
         ))),
+    }
+}
+
+fn check_mke2fs(path: Option<&Path>) -> Result<(), Failure> {
+    match path {
+        Some(path) if !path.is_file() => {
+            Err(Failure::usage(format!("--mke2fs {}: there is no such program", path.display())))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -248,6 +269,7 @@ mod tests {
         check("--env-file /nonexistent b", "--env-file /nonexistent");
         check("--keep --rm b", "cannot be used with");
         check("--no-such-flag b", "unexpected argument");
-        check("UPPER/case:tag x", "UPPER/case:tag");
+        check("UPPER:tag x", "UPPER:tag");
+        check("-v /a:/b busybox", "not a volume '/a:/b'");
     }
 }

@@ -116,8 +116,13 @@ fn a_named_backend_never_falls_through() {
     check("probed", 2, ErrorKind::Unsupported, "vcpus: 2 asked for, at most 1 here");
 }
 
+/// A program that one thread is still writing cannot be run if another thread starts a
+/// process meanwhile, which then has it open too.
+static WRITING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 #[test]
 fn a_path_is_known_by_what_it_prints() {
+    let _alone = WRITING.lock();
     let dir = tempfile::tempdir().unwrap();
     let script = |name: &str, body: &str, mode: u32| {
         let path = dir.path().join(name);
@@ -137,6 +142,7 @@ fn a_path_is_known_by_what_it_prints() {
 
 #[test]
 fn a_flood_is_read_to_its_limit_and_ended() {
+    let _alone = WRITING.lock();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("flood");
     std::fs::write(&path, "#!/bin/sh\nexec cat /dev/zero\n").unwrap();

@@ -134,7 +134,10 @@ impl Flow<'_> {
 
     /// A session that was lost says less than the end of the machine that caused it.
     async fn status(&self, status: Result<ExitStatus, SessionError>) -> Result<Outcome, RunError> {
+        let goodbye = self.session.as_ref().and_then(|session| session.goodbye());
         let error = match status {
+            // A guest that powers itself off ends its commands first; that end is not theirs.
+            Ok(ExitStatus::Signal { .. }) if goodbye.is_some() => SessionError::Lost,
             Ok(status) => return Ok(Outcome::Ended(status)),
             Err(error) => error,
         };
@@ -142,7 +145,7 @@ impl Flow<'_> {
             Some(machine) => machine.wait(LAST_WORDS).await.ok().flatten(),
             None => None,
         };
-        let text = match (self.session.as_ref().and_then(|s| s.goodbye()), exit) {
+        let text = match (goodbye, exit) {
             (Some(reason), _) => format!("it powered itself off ({reason})"),
             (None, Some(exit)) => end_text(&exit),
             (None, None) => error.to_string(),

@@ -27,7 +27,7 @@ const BOOT_DEADLINE: Duration = Duration::from_secs(120);
 const MOUNT_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How much of the console is looked at for its last lines, in bytes.
-const CONSOLE_END: u64 = 4 << 10;
+const CONSOLE_END: u64 = 16 << 10;
 
 /// How many of its last lines stand in an error.
 const CONSOLE_LINES: usize = 12;
@@ -260,5 +260,8 @@ pub(super) fn last_lines(console: &ConsoleLog) -> Vec<String> {
     let text = String::from_utf8_lossy(&text);
     let printable = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
     let lines: Vec<_> = text.lines().map(printable).filter(|line| !line.is_empty()).collect();
-    lines[lines.len().saturating_sub(CONSOLE_LINES)..].to_vec()
+    // After a panic come registers and a trace: its own line says more than those.
+    let panic = lines.iter().rposition(|line| line.contains("Kernel panic"));
+    let start = panic.unwrap_or(lines.len().saturating_sub(CONSOLE_LINES));
+    lines.into_iter().skip(start).take(CONSOLE_LINES).collect()
 }
