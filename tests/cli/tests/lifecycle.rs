@@ -6,7 +6,7 @@ use std::fs;
 use std::time::Duration;
 
 use microagent_tests_cli::images::{Busybox, busybox};
-use microagent_tests_cli::{Live, Process, Sandbox, mentioning, until};
+use microagent_tests_cli::{Live, Outcome, Process, Sandbox, mentioning, until};
 use rustix::process::Signal;
 
 /// A run whose program was killed must be gone within this.
@@ -215,21 +215,30 @@ fn the_time_limit_kills_and_is_124() {
     sandbox.assert_clean_within(Duration::ZERO);
 }
 
+/// Has the guest do something to its machine once what it said has arrived.
+fn sysrq(sandbox: &Sandbox, image: &Busybox, key: char) -> Outcome {
+    let line = format!("echo ready; read x; echo {key} > /proc/sysrq-trigger; sleep 100");
+    let arguments = ["-i", "--image", &image.reference("plain"), "--exec", &line];
+    let mut live = sandbox.run(&arguments).reads_later().start();
+    live.wait_for("ready\n");
+    live.write(b"now\n");
+    live.finish_within(Duration::from_secs(60))
+}
+
 #[test]
 fn a_guest_that_panics_is_reported_with_its_last_words() {
     let Some((sandbox, image)) = parts() else { return };
-    let live = ready(&sandbox, image, "echo ready; echo c > /proc/sysrq-trigger; sleep 100", &[]);
-    let outcome = live.finish_within(Duration::from_secs(60));
-    outcome.code(125).says(&["error:", "panicked", "last console lines"]);
+    let outcome = sysrq(&sandbox, image, 'c');
+    outcome.code(125).prints("ready\n").says(&["error:", "panicked", "last console lines"]);
     sandbox.assert_clean_within(Duration::ZERO);
 }
 
 #[test]
 fn a_guest_that_resets_itself_runs_once() {
     let Some((sandbox, image)) = parts() else { return };
-    let live = ready(&sandbox, image, "echo ready; echo b > /proc/sysrq-trigger; sleep 100", &[]);
-    let outcome = live.finish_within(Duration::from_secs(60));
+    let outcome = sysrq(&sandbox, image, 'b');
     outcome.code(125).prints("ready\n").says(&["error:", "reset"]);
+    sandbox.assert_clean_within(Duration::ZERO);
 }
 
 #[test]
