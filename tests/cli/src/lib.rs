@@ -38,7 +38,7 @@ pub use live::Live;
 pub use outcome::Outcome;
 pub use processes::{Process, mentioning};
 pub use registry::Registry;
-pub use requirement::{root, tools};
+pub use requirement::{missing, root, tools};
 pub use sandbox::Sandbox;
 pub use setting::Setting;
 pub use wait::until;

@@ -12,7 +12,7 @@ const ROOT: &str = "root";
 ///
 /// # Panics
 /// Where the environment demands `name`.
-pub(crate) fn missing(name: &str, why: &str) {
+pub fn missing(name: &str, why: &str) {
     let demanded = env::var(REQUIRE).unwrap_or_default();
     let demanded = demanded.split(',').any(|word| word == name || word == "all");
     assert!(!demanded, "{REQUIRE} demands {name}: {why}");

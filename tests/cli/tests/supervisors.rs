@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use microagent_tests_cli::images::{Busybox, busybox};
-use microagent_tests_cli::{Outcome, Sandbox};
+use microagent_tests_cli::{Outcome, Sandbox, missing};
 
 fn parts() -> Option<(Sandbox, &'static Busybox)> {
     Some((Sandbox::new()?, busybox()?))
@@ -36,6 +36,20 @@ fn qemu_is_taken_by_name_by_option_and_by_path() {
     let other = sandbox.file("by-another-name");
     std::os::unix::fs::symlink(&qemu, &other).unwrap();
     with(&sandbox, image, other.to_str().unwrap()).code(0).prints("ran\n");
+}
+
+#[test]
+fn another_version_of_qemu_runs_the_same_things() {
+    let Some((sandbox, image)) = parts() else { return };
+    let Some(qemu) = std::env::var("MICROAGENT_QEMU10").ok().filter(|path| !path.is_empty()) else {
+        return missing("qemu10", "MICROAGENT_QEMU10 names none");
+    };
+    with(&sandbox, image, &qemu).code(0).prints("ran\n");
+    let image = image.reference("plain");
+    let line = "cat; echo err >&2; kill -9 $$";
+    let run = sandbox.run(&["-i", "--json", "--supervisor", &qemu, "--image", &image]);
+    let outcome = run.args(&["--exec", line]).reads("through").output();
+    assert_eq!(outcome.code(137).json()["result"]["stdout"], "through");
 }
 
 #[test]
