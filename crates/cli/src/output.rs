@@ -1,6 +1,6 @@
 //! Standard output and the log.
 
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
@@ -28,6 +28,11 @@ pub(crate) fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
     table.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>().join("\n")
 }
 
+/// Whether standard error shows colours, and its reader wants them.
+fn colours() -> bool {
+    io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
+}
+
 /// Log on standard error: nothing but errors, all that explains with `--verbose`, and
 /// whatever `MICROAGENT_LOG` asks for.
 pub(crate) fn start_logging(global: &Global) {
@@ -37,6 +42,7 @@ pub(crate) fn start_logging(global: &Global) {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(io::stderr)
+        .with_ansi(colours())
         .with_target(false)
         .without_time()
         .init();

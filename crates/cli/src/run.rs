@@ -26,7 +26,11 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<u8, Failure> {
         return Ok(0);
     }
     // Before anything is made, as far as it can be seen then.
-    let checked = tools::tools(state)?.registry.check(&request.supervisor);
+    if let Some(kernel) = &request.kernel {
+        microagent_kernel::inspect(kernel).map_err(|e| Failure::from(RunError::from(e)))?;
+    }
+    let registry = tools::tools(state)?.registry;
+    let checked = registry.check(&request.supervisor).await;
     checked.map_err(|e| Failure::from(RunError::from(e)))?;
     let deadline = args.timeout.as_deref().map(crate::quantity::timeout).transpose()?;
     let signals = signals::forward().map_err(|e| Failure::other(&e, "cannot take signals"))?;

@@ -19,18 +19,12 @@ pub const VERSION_DEADLINE: Duration = Duration::from_secs(5);
 pub const MAX_VERSION_OUTPUT: u64 = 64 << 10;
 
 impl Registry {
-    /// That `path` is a file that can be run, and none that is not built yet.
-    pub(crate) fn check_program(&self, path: &Path) -> Result<()> {
+    /// The backend for the hypervisor at `path`.
+    pub(crate) async fn by_path(&self, path: &Path) -> Result<Box<dyn Backend>> {
         check_executable(path)?;
         if path.extension().is_some_and(|e| e == "so") {
             return Err(self.not_built(&format!("a plugin such as {}", path.display())));
         }
-        Ok(())
-    }
-
-    /// The backend for the hypervisor at `path`.
-    pub(crate) async fn by_path(&self, path: &Path) -> Result<Box<dyn Backend>> {
-        self.check_program(path)?;
         let version = version_of(path).await?;
         let first = version.lines().next().unwrap_or_default();
         let known = self.entries().iter().find(|entry| (entry.recognises)(first));

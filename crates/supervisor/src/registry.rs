@@ -44,16 +44,16 @@ impl Registry {
         &self.entries
     }
 
-    /// Finds what is wrong with a selection without running or making anything: unknown
-    /// names, unknown options, and files that can be no program.
+    /// Finds what is wrong with a selection without making anything: unknown names, unknown
+    /// options, and programs that are no hypervisor.
     ///
     /// # Errors
     /// `Usage`, with what is known.
-    pub fn check(&self, selection: &Selection) -> Result<()> {
+    pub async fn check(&self, selection: &Selection) -> Result<()> {
         let checked = match selection {
             Selection::Auto => Ok(()),
             Selection::Named { name, options } => self.by_name(name, options).map(drop),
-            Selection::Path { path } => self.check_program(path),
+            Selection::Path { path } => self.by_path(path).await.map(drop),
         };
         // What is wrong with the host is told when the backend is probed.
         checked.or_else(|e| if e.kind == ErrorKind::Usage { Err(e) } else { Ok(()) })

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use microagent_backend::Capabilities;
-use microagent_image::{Image, ImageError, PullPolicy, ResolveOptions, Store};
+use microagent_image::{Image, ImageError, PullPolicy, ResolveOptions, Source, Store};
 use microagent_kernel::{Catalogue, Kernel};
 use microagent_supervisor::{Choice, Reason};
 use serde::Serialize;
@@ -174,7 +174,10 @@ pub async fn dry_run(request: &RunRequest, tools: &Tools) -> Result<DryRun, RunE
     Ok(DryRun {
         image: match &image {
             Some(image) => format!("{} ({}, here)", request.reference, image.digest),
-            None => format!("{} (would be fetched)", request.reference),
+            None => match request.source {
+                Source::Registry(_) => format!("{} (would be fetched)", request.reference),
+                _ => format!("{} (would be read)", request.reference),
+            },
         },
         command,
         disk: format!(
