@@ -48,5 +48,8 @@ fn agent_target_dir(out_dir: &Path) -> PathBuf {
 }
 
 fn required(name: &str) -> String {
-    env::var(name).unwrap_or_else(|_| panic!("cargo sets {name}"))
+    env::var(name).unwrap_or_else(|e| {
+        println!("cargo::error=cargo did not set {name}: {e}");
+        std::process::exit(1)
+    })
 }
