@@ -82,7 +82,9 @@ fn a_newer_one_gets_a_tar() {
     let layers = layers(dir.path());
     let mke2fs = stand_in(
         dir.path(),
-        r#"for out; do :; done; echo "$@" >>"$0.args"; exec cat >"${out%.trial}.tar""#,
+        r#"for out; do :; done; echo "$@" >>"$0.args"
+        printf '\123\357' | dd of="$out" bs=1 seek=1080 conv=notrunc 2>/dev/null
+        exec cat >"${out%.trial}.tar""#,
     );
     let image = dir.path().join("theirs.ext4");
     build_with_mke2fs(&request(&layers, DiskSize::MiB(256)), &mke2fs, &image, &|_| {}).unwrap();
