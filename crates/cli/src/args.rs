@@ -123,6 +123,9 @@ pub(crate) struct RunArgs {
     /// Build the root disk with this mke2fs
     #[arg(long, value_name = "PATH")]
     pub(crate) mke2fs: Option<PathBuf>,
+    /// Network: isolated, which is no network device and the default for now
+    #[arg(long, value_name = "MODE")]
+    pub(crate) network: Option<String>,
     /// Backend: auto, qemu[:accel=kvm|tcg], or the path of a QEMU
     #[arg(long, value_name = "WHAT", env = "MICROAGENT_SUPERVISOR")]
     pub(crate) supervisor: Option<String>,

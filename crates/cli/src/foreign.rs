@@ -32,7 +32,6 @@ const LATER: &[&str] = &[
     "--volume",
     "--mediation",
     "--mediation-optional",
-    "--network",
     "--publish",
     "-p",
     "--tty",

@@ -29,6 +29,7 @@ pub(super) fn from_args(
         Failure::from(microagent_workspace::RunError::from(e))
     })?;
     check_platform(args.platform.as_deref())?;
+    check_network(args.network.as_deref())?;
     check_mke2fs(args.mke2fs.as_deref())?;
     check_absolute("--shell", Some(&args.shell))?;
     check_absolute("--workdir", args.workdir.as_deref())?;
@@ -118,6 +119,16 @@ fn check_platform(platform: Option<&str>) -> Result<(), Failure> {
         Some(other) => Err(Failure::usage(format!(
             "--platform {other}: guests run on the host's processor, which is linux/amd64"
         ))),
+    }
+}
+
+fn check_network(mode: Option<&str>) -> Result<(), Failure> {
+    match mode {
+        None | Some("isolated") => Ok(()),
+        Some("user") => Err(Failure::usage("--network user is not built yet")
+            .with_hint("leave it out: the guest has no network device")),
+        Some(other) => Err(Failure::usage(format!("there is no network '{other}'"))
+            .with_hint("known are: isolated")),
     }
 }
 
@@ -267,6 +278,8 @@ mod tests {
         check("--timeout 0 b", "--timeout '0'");
         check("--env =x b", "'=x' is no KEY=VALUE");
         check("--env-file /nonexistent b", "--env-file /nonexistent");
+        check("--network user b", "--network user is not built yet");
+        check("--network host b", "no network 'host'");
         check("--keep --rm b", "cannot be used with");
         check("--no-such-flag b", "unexpected argument");
         check("UPPER:tag x", "UPPER:tag");

@@ -197,9 +197,8 @@ async fn cached(request: &RunRequest, tools: &Tools) -> Result<Option<Image>, Ru
     if !tools.state.images().exists() {
         return Ok(None);
     }
-    let options = ResolveOptions { pull: PullPolicy::Never, ..ResolveOptions::default() };
     let store = Store::open(&tools.state.images())?;
-    match store.resolve(&request.source, &options, &microagent_image::NoProgress).await {
+    match store.inspect(&request.source, &ResolveOptions::default().platform).await {
         Ok(image) => Ok(Some(image)),
         Err(e) if not_here(&e) && request.pull != PullPolicy::Never => Ok(None),
         Err(e) => Err(e.into()),
