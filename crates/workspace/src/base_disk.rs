@@ -149,7 +149,9 @@ fn finish_partial(
     named
 }
 
-fn give_name(file: &File, path: &Path) -> io::Result<()> {
+/// Gives a file that has no name one. That another process was faster is fine: whoever
+/// names the same path wrote the same.
+pub(crate) fn give_name(file: &File, path: &Path) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let proc = format!("/proc/self/fd/{}", file.as_raw_fd());
     match rustix::fs::linkat(CWD, proc, CWD, path, AtFlags::SYMLINK_FOLLOW) {

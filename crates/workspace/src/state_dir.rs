@@ -10,14 +10,17 @@
 //!         workspaces/<name>/             one directory each
 //! ```
 
-use std::fs::{self, DirBuilder, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use crate::RunError;
+use crate::base_disk::give_name;
 
 /// Version of the layout that this program reads and writes.
 const LAYOUT_VERSION: u32 = 1;
@@ -49,7 +52,7 @@ impl StateDir {
         }
         let file = state.path.join("state.json");
         if !file.exists() {
-            write_new(&file, &Layout { version: LAYOUT_VERSION })
+            write_once(&file, &Layout { version: LAYOUT_VERSION })
                 .map_err(|e| RunError::state(format!("cannot write {}", file.display()), e))?;
         }
         Ok(state)
@@ -121,6 +124,25 @@ impl StateDir {
 
 fn make_private(dir: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(dir)
+}
+
+/// Writes a file that does not exist yet, so that being killed leaves nothing: it has no name
+/// until it is whole.
+fn write_once(path: &Path, value: &impl Serialize) -> io::Result<()> {
+    let flags = OFlags::TMPFILE | OFlags::WRONLY | OFlags::CLOEXEC;
+    let dir = path.parent().unwrap_or(Path::new("."));
+    match rustix::fs::open(dir, flags, Mode::RUSR | Mode::WUSR) {
+        Ok(file) => {
+            let mut file = File::from(file);
+            serde_json::to_writer_pretty(&mut file, value)?;
+            file.write_all(b"\n")?;
+            file.sync_all()?;
+            give_name(&file, path)
+        }
+        // Not every file system has nameless files.
+        Err(Errno::OPNOTSUPP | Errno::ISDIR) => write_new(path, value),
+        Err(e) => Err(e.into()),
+    }
 }
 
 /// Writes a file that is either whole or not there: temporary name, fsync, rename.
