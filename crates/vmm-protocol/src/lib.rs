@@ -11,6 +11,34 @@
 //! | [`LIFE_FD`] | read end of the life pipe (attached only) | the same |
 //! | [`VHOST_LISTENER_FD`] | | listening Unix socket for the vhost-user frontend |
 //! | [`VSOCK_LISTENER_FD`] | | listening Unix socket for host programs |
+//!
+//! The native monitor, `microagent-vmm run`, is started by a guard, as any hypervisor is; it
+//! finds what the guard passed on ([`GuardSpec::pass`]):
+//!
+//! | descriptor | run |
+//! |---|---|
+//! | 0, 1, 2 | nothing; the guest's console; log |
+//! | [`CONTROL_LISTENER_FD`] | listening Unix socket for [`Request`]s |
+//! | [`VSOCK_LISTENER_FD`] | listening Unix socket for host programs, or `/dev/null` |
+//! | [`SPEC_FD`] | [`MonitorSpec`], a file that is read to its end |
+//! | [`NET_FD`] | socket or tap of the network device, if there is one |
+//!
+//! `microagent-vmm probe` reads nothing and writes one [`ProbeReport`] as a line of JSON on
+//! standard output.
+
+mod control;
+mod monitor;
+mod probe;
+
+pub use control::{
+    ControlError, ControlErrorKind, DeviceStats, MAX_CONTROL_LINE, MonitorState, MonitorStats,
+    Reply, Request, VcpuStats,
+};
+pub use monitor::{
+    Announcement, EXIT_POWER_OFF, EXIT_RESET, KernelImage, MAX_MEMORY_MIB, MAX_VCPUS, MonitorDisk,
+    MonitorNet, MonitorSpec, MonitorVsock, NetKind, VIRTIO_SLOTS,
+};
+pub use probe::{ProbeReport, ProbeVerdict};
 
 use std::path::PathBuf;
 
@@ -24,8 +52,18 @@ pub const VERSION: u32 = 1;
 pub const LIFE_FD: i32 = 3;
 /// The listening socket at which the vhost-user frontend (the hypervisor) connects.
 pub const VHOST_LISTENER_FD: i32 = 4;
+/// The listening socket at which the native monitor takes requests.
+pub const CONTROL_LISTENER_FD: i32 = 4;
 /// The listening socket at which host programs ask for `CONNECT <port>`.
 pub const VSOCK_LISTENER_FD: i32 = 5;
+/// The file that holds the native monitor's specification.
+pub const SPEC_FD: i32 = 6;
+/// The host's end of the native monitor's network device.
+pub const NET_FD: i32 = 7;
+/// The first descriptor that a guard passes on to its child: see [`GuardSpec::pass`].
+pub const FIRST_PASSED_FD: i32 = 4;
+/// The most descriptors that a guard passes on.
+pub const MAX_PASSED_FDS: u8 = 8;
 
 /// The longest specification that is read, in bytes.
 pub const MAX_SPEC_LEN: u64 = 1 << 20;
@@ -61,6 +99,9 @@ pub struct GuardSpec {
     pub console: String,
     /// What the child may do.
     pub confinement: Confinement,
+    /// How many descriptors, from [`FIRST_PASSED_FD`] on, the guard was given for its child,
+    /// at most [`MAX_PASSED_FDS`]; the child finds them under the same numbers.
+    pub pass: u8,
 }
 
 /// What a started hypervisor may do.
