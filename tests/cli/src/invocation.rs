@@ -41,7 +41,7 @@ impl Invocation {
             ("HOME", files.into()),
             ("MICROAGENT_STATE_DIR", state.into()),
             ("MICROAGENT_KERNEL", setting.kernel.clone().into()),
-            ("MICROAGENT_SUPERVISOR", "qemu:accel=tcg".into()),
+            ("MICROAGENT_SUPERVISOR", setting.supervisor.clone().into()),
         ];
         Self {
             program: setting.program.clone(),

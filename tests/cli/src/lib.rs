@@ -1,6 +1,7 @@
 //! What the end-to-end tests of the `microagent` program stand on.
 //!
-//! The tests in `tests/` run the real program on QEMU in TCG mode. Here is what they share:
+//! The tests in `tests/` run the real program on QEMU in TCG mode, or on the supervisor that
+//! `MICROAGENT_TEST_SUPERVISOR` names. Here is what they share:
 //! finding the program and the tools around it ([`Setting`]), a state directory of a test's
 //! own that must be clean when the test ends ([`Sandbox`]), running the program
 //! ([`Invocation`], [`Live`], [`Outcome`]), the images that it runs ([`images`]) with the

@@ -15,12 +15,18 @@ pub struct Setting {
     pub kernel: PathBuf,
     /// `qemu-system-x86_64`.
     pub qemu: PathBuf,
+    /// The supervisor that runs what does not name another.
+    pub supervisor: String,
 }
 
 /// Path of the program; without it `target/release/microagent` is taken.
 const PROGRAM: &str = "MICROAGENT_BIN";
 /// Path of the guest kernel; without it the one that is installed for this user.
 const KERNEL: &str = "MICROAGENT_KERNEL";
+/// The supervisor of all runs that do not name another; without it the one that works
+/// everywhere.
+const SUPERVISOR: &str = "MICROAGENT_TEST_SUPERVISOR";
+const EVERYWHERE: &str = "qemu:accel=tcg";
 /// Program of the hypervisor.
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -49,7 +55,16 @@ impl Setting {
             return Err(("kernel", format!("{} does not exist", kernel.display())));
         }
         let qemu = find(QEMU).ok_or_else(|| ("qemu", format!("{QEMU} is not installed")))?;
-        Ok(Self { program, kernel, qemu })
+        let named = env::var(SUPERVISOR).ok().filter(|name| !name.is_empty());
+        let supervisor = named.unwrap_or_else(|| EVERYWHERE.to_owned());
+        Ok(Self { program, kernel, qemu, supervisor })
+    }
+}
+
+impl Setting {
+    /// The name of the backend that [`Setting::supervisor`] chooses.
+    pub fn backend(&self) -> &str {
+        self.supervisor.split(':').next().unwrap_or_default()
     }
 }
 

@@ -179,7 +179,7 @@ fn json_is_one_object_with_everything_in_it() {
     let text = |path: &str| json.pointer(path).and_then(|v| v.as_str().map(str::to_owned));
     let number = |path: &str| json.pointer(path).and_then(serde_json::Value::as_u64);
     assert_eq!(text("/workspace"), Some(name));
-    assert_eq!(text("/backend").as_deref(), Some("qemu"));
+    assert_eq!(text("/backend").as_deref(), Some(sandbox.setting().backend()));
     assert!(text("/backend_reason").is_some_and(|reason| !reason.is_empty()));
     assert_eq!(number("/resources/memory_mib"), Some(512));
     assert!(number("/resources/cpus").is_some() && number("/resources/size_mib").is_some());
@@ -255,7 +255,7 @@ fn trace_adds_a_table_and_quiet_adds_nothing() {
     outcome.code(0).prints("hi\n").says(&["resolve", "rootfs", "boot", "command", "total"]);
     run("-q").code(0).prints("hi\n").is_silent();
     let outcome = run("-v");
-    outcome.code(0).prints("hi\n").says(&["qemu", "Linux version"]);
+    outcome.code(0).prints("hi\n").says(&[sandbox.setting().backend(), "Linux version"]);
     // Colours are for terminals.
     assert!(!outcome.stderr().contains('\x1b'), "{}", outcome.text());
 }

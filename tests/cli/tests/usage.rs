@@ -175,7 +175,7 @@ fn a_dry_run_tells_the_plan_and_makes_nothing() {
     let Some((sandbox, image)) = parts() else { return };
     let image = image.reference("plain");
     let outcome = sandbox.run(&["--dry-run", "--image", &image, "--exec", "echo never"]).output();
-    outcome.code(0).shows(&[&image, "qemu", "512", "vmlinux"]);
+    outcome.code(0).shows(&[&image, sandbox.setting().backend(), "512", "vmlinux"]);
     assert_eq!(nothing_was_made(&sandbox, &outcome), Ok(()));
     let outcome = sandbox.run(&["--dry-run", "--json", "--image", &image, "true"]).output();
     outcome.code(0).is_silent();
