@@ -64,6 +64,7 @@ pub(crate) async fn build(
         remove: [dir.path().to_owned()].into_iter().chain(life.remove.clone()).collect(),
         console: files::CONSOLE.into(),
         confinement: confinement(parts.program, spec, boot, dir, parts.facts.kvm),
+        pass: 0,
     };
     let reports = building.guard(&guard, &life)?;
     if let (Some(vsock), Some(listeners)) = (spec.vsock, listeners) {

@@ -16,7 +16,7 @@ use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use microagent_confine::{Limits, Rules, Ruleset, Signals, forbid_new_privileges};
-use microagent_vmm_protocol::{GuardReport, GuardSpec, LIFE_FD};
+use microagent_vmm_protocol::{FIRST_PASSED_FD, GuardReport, GuardSpec, LIFE_FD, MAX_PASSED_FDS};
 
 use crate::filters;
 use crate::inherited::{self, InheritedError};
@@ -34,6 +34,8 @@ enum GuardError {
     Inherited(#[from] InheritedError),
     #[error("{field} of the specification is {value:?}, expected {expected}")]
     Field { field: &'static str, value: PathBuf, expected: &'static str },
+    #[error("pass of the specification is {0}, expected at most {MAX_PASSED_FDS}")]
+    Pass(u8),
     #[error("cannot enter the run directory {dir}")]
     Dir { dir: PathBuf, source: io::Error },
     #[error("cannot make the console log {name:?}")]
@@ -69,22 +71,22 @@ fn start() -> Result<Guard, GuardError> {
     signals::ignore_what_ends_a_session().map_err(GuardError::Prepare)?;
     forbid_new_privileges().map_err(GuardError::Prepare)?;
     let spec: GuardSpec = spec::read(io::stdin().lock())?;
-    let life = match spec.attached {
-        true => {
-            let [life] = inherited::take([(LIFE_FD, "life pipe")])?;
-            Some(Life::new(life))
-        }
-        false => {
-            inherited::take([])?;
-            None
-        }
-    };
     check(&spec)?;
+    let passed = FIRST_PASSED_FD..FIRST_PASSED_FD + i32::from(spec.pass);
+    let (life, passed) = match spec.attached {
+        true => {
+            let ([life], passed) = inherited::take_and_pass([(LIFE_FD, "life pipe")], passed)?;
+            (Some(Life::new(life)), passed)
+        }
+        false => (None, inherited::take_and_pass([], passed)?.1),
+    };
     std::env::set_current_dir(&spec.dir)
         .map_err(|source| GuardError::Dir { dir: spec.dir.clone(), source })?;
     let log = console::ConsoleWriter::create(&spec.console)
         .map_err(|source| GuardError::Console { name: spec.console.clone(), source })?;
     let started = child::start(&spec)?;
+    // A socket that nobody accepts on any more has to refuse whoever connects.
+    drop(passed);
     report::send(&GuardReport::Started {
         pid: started.process.id(),
         landlock: started.seen_to_be_denied,
@@ -153,6 +155,9 @@ fn check(spec: &GuardSpec) -> Result<(), GuardError> {
     let mut name = Path::new(&spec.console).components();
     if !matches!((name.next(), name.next()), (Some(Component::Normal(_)), None)) {
         return wrong("console", Path::new(&spec.console), "a file name");
+    }
+    if spec.pass > MAX_PASSED_FDS {
+        return Err(GuardError::Pass(spec.pass));
     }
     Ok(())
 }

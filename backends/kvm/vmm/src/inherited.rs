@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // a descriptor known by its number has no owner until one is made here
 
 use std::io;
+use std::ops::Range;
 use std::os::fd::{BorrowedFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::FdFlags;
@@ -30,13 +31,24 @@ pub(crate) enum InheritedError {
 pub(crate) fn take<const N: usize>(
     wanted: [(RawFd, &'static str); N],
 ) -> Result<[OwnedFd; N], InheritedError> {
-    let mut from = FIRST;
-    for (fd, what) in wanted {
+    take_and_pass(wanted, FIRST..FIRST).map(|(taken, _)| taken)
+}
+
+/// As [`take`], with descriptors behind those that are `wanted` which the next program that
+/// this process runs finds under the same numbers, as long as what is returned for them lives.
+pub(crate) fn take_and_pass<const N: usize>(
+    wanted: [(RawFd, &'static str); N],
+    passed: Range<RawFd>,
+) -> Result<([OwnedFd; N], Vec<OwnedFd>), InheritedError> {
+    let kept = wanted.map(|(fd, what)| (fd, what, FdFlags::CLOEXEC));
+    let passed = passed.map(|fd| (fd, "descriptor to be passed on", FdFlags::empty()));
+    let (passed_fds, mut from) = (passed.clone(), FIRST);
+    for (fd, what, flags) in kept.into_iter().chain(passed) {
         close_range(from, fd - 1)?;
         from = fd + 1;
         // SAFETY: only looked at here; an invalid number is answered with EBADF.
         let seen = unsafe { BorrowedFd::borrow_raw(fd) };
-        rustix::io::fcntl_setfd(seen, FdFlags::CLOEXEC).map_err(|e| InheritedError::Missing {
+        rustix::io::fcntl_setfd(seen, flags).map_err(|e| InheritedError::Missing {
             fd,
             what,
             source: e.into(),
@@ -45,7 +57,8 @@ pub(crate) fn take<const N: usize>(
     close_range(from, RawFd::MAX)?;
     // SAFETY: each was just seen to be open, this process was started with it, and this
     // function, which is called once, makes its only owner.
-    Ok(wanted.map(|(fd, _)| unsafe { OwnedFd::from_raw_fd(fd) }))
+    let own = |fd| unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok((wanted.map(|(fd, _)| own(fd)), passed_fds.map(|(fd, ..)| own(fd)).collect()))
 }
 
 fn close_range(first: RawFd, last: RawFd) -> Result<(), InheritedError> {

@@ -8,7 +8,9 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use command_fds::{CommandFdExt, FdMapping};
-use microagent_vmm_protocol::{ChildExit, Confinement, GuardReport, GuardSpec, LIFE_FD, VERSION};
+use microagent_vmm_protocol::{
+    ChildExit, Confinement, FIRST_PASSED_FD, GuardReport, GuardSpec, LIFE_FD, VERSION,
+};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::process::{Pid, PidfdFlags, Signal};
 use tempfile::TempDir;
@@ -52,6 +54,7 @@ impl Fixture {
                 max_file_size: 10 << 20,
                 landlock_optional: true,
             },
+            pass: 0,
         }
     }
 
@@ -68,14 +71,23 @@ impl Fixture {
     }
 
     pub(crate) fn spawn(&self, attached: bool) -> Running {
+        self.spawn_passing(attached, Vec::new())
+    }
+
+    /// As [`Fixture::spawn`], with descriptors for the guard's child.
+    pub(crate) fn spawn_passing(&self, attached: bool, passed: Vec<OwnedFd>) -> Running {
         let mut command = Command::new(env!("CARGO_BIN_EXE_microagent-vmm"));
         command.arg("guard").stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut fds: Vec<_> = (FIRST_PASSED_FD..)
+            .zip(passed)
+            .map(|(child_fd, parent_fd)| FdMapping { parent_fd, child_fd })
+            .collect();
         let life = attached.then(|| {
             let (read, write): (PipeReader, PipeWriter) = pipe().unwrap();
-            let parent_fd = OwnedFd::from(read);
-            command.fd_mappings(vec![FdMapping { parent_fd, child_fd: LIFE_FD }]).unwrap();
+            fds.push(FdMapping { parent_fd: OwnedFd::from(read), child_fd: LIFE_FD });
             write
         });
+        command.fd_mappings(fds).unwrap();
         let mut child = command.spawn().unwrap();
         let reports = BufReader::new(child.stdout.take().unwrap());
         Running { child, reports, life, landlock: false }

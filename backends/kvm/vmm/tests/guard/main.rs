@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use microagent_vmm_protocol::{ChildExit, EXIT_FILE, GuardReport};
+use microagent_vmm_protocol::{ChildExit, EXIT_FILE, GuardReport, GuardSpec};
 use rustix::process::Signal;
 
 use crate::fixture::{Fixture, Running, is_gone, landlock_is_missing, pidfd_of};
@@ -249,4 +249,26 @@ fn what_cannot_be_started_is_said() {
     check(|_, s| s.console = "../console".into(), "expected a file name");
     check(|_, s| s.remove = vec!["/".into()], "below the root");
     check(|_, s| s.attached = true, "descriptor 3 is missing");
+    check(|_, s| s.pass = 1, "descriptor 4 is missing");
+    check(|_, s| s.pass = 9, "pass of the specification is 9, expected at most 8");
+}
+
+#[test]
+fn descriptors_are_passed_on_under_their_numbers() {
+    let check = |attached: bool| {
+        let fixture = Fixture::new("ls /proc/self/fd; echo to 4 >&4; echo to 5 >&5");
+        let (reads, writes): (Vec<_>, Vec<_>) = (0..2).map(|_| std::io::pipe().unwrap()).unzip();
+        let passed = writes.into_iter().map(Into::into).collect();
+        let mut guard = fixture.spawn_passing(attached, passed);
+        guard.give(&GuardSpec { pass: 2, ..fixture.spec(attached, &[]) });
+        guard.started();
+        // They end with the child, although the guard is still there.
+        let texts: Vec<_> =
+            reads.into_iter().map(|p| std::io::read_to_string(p).unwrap()).collect();
+        assert_eq!(texts, ["to 4\n", "to 5\n"]);
+        assert_eq!(guard.exited().code, Some(0));
+        assert_eq!(fixture.console(), "0\n1\n2\n3\n4\n5\n");
+    };
+    check(false);
+    check(true);
 }
