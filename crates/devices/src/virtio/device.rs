@@ -73,7 +73,6 @@ pub trait VirtioDevice: Send {
 }
 
 /// What a device is given to work with.
-#[derive(Clone)]
 pub struct Activation {
     /// The guest's memory; copies are cheap.
     pub memory: GuestMemoryMmap,

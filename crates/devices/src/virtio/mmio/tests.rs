@@ -1,0 +1,1 @@
+//! The transport as a driver sees it.
