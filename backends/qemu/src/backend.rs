@@ -3,14 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
-use landlock::{
-    ABI, Access as _, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError,
-};
 use microagent_backend::{
     Acceleration, Backend, Capabilities, Error, ErrorKind, IsolationPlan, Lifetime, Limits,
-    Machine, PowerOff, Result, RunDir, admit,
+    Machine, PowerOff, Result, RunDir,
 };
-use microagent_machine::{Access, Arch, Boot, Feature, MachineSpec, MiB};
+use microagent_guarded::{absolute_dir, admitted, landlock_works, memory};
+use microagent_machine::{Arch, Feature, MachineSpec};
 
 use crate::acceleration::{Host, decide};
 use crate::argv::Facts;
@@ -84,7 +82,7 @@ impl Found {
             features: features.into_iter().filter(|(_, has)| *has).map(|(f, _)| f).collect(),
             limits: Limits {
                 vcpus: MAX_VCPUS,
-                memory: host_memory().min(MAX_MEMORY),
+                memory: memory().min(MAX_MEMORY),
                 virtio_slots: Some(VIRTIO_SLOTS),
                 disks: VIRTIO_SLOTS,
             },
@@ -93,7 +91,7 @@ impl Found {
             isolation: IsolationPlan {
                 // Guard and vsock always filter their calls; QEMU does where it was built so.
                 seccomp: sandbox,
-                landlock: landlock_works().is_ok(),
+                landlock: landlock_works(),
                 no_new_privs: true,
                 rlimits: true,
             },
@@ -122,24 +120,14 @@ impl Backend for QemuBackend {
         lifetime: Lifetime,
     ) -> Result<Box<dyn Machine>> {
         let found = self.find().await?;
-        let rejections = admit(spec, &found.capabilities());
-        if !rejections.is_empty() {
-            let reasons: Vec<_> = rejections.iter().map(ToString::to_string).collect();
-            let message = format!("qemu cannot run this machine: {}", reasons.join("; "));
-            return Err(Error::new(ErrorKind::Unsupported, message));
-        }
-        let Some(boot) = &spec.boot else {
-            return Err(Error::new(ErrorKind::Usage, "the machine has no kernel to boot"));
-        };
-        look_at_disks(spec)?;
-        look_for_files(spec, boot)?;
+        let boot = admitted(spec, &found.capabilities())?;
         let parts =
             Parts { vmm: &self.options.monitor, program: &found.program, facts: found.facts() };
-        Ok(Box::new(build(&parts, spec, boot, &absolute(dir)?, lifetime).await?))
+        Ok(Box::new(build(&parts, spec, boot, &absolute_dir(dir)?, lifetime).await?))
     }
 
     async fn open(&self, dir: &RunDir) -> Result<Box<dyn Machine>> {
-        Ok(Box::new(QemuMachine::open(absolute(dir)?)?))
+        Ok(Box::new(QemuMachine::open(absolute_dir(dir)?)?))
     }
 }
 
@@ -158,94 +146,4 @@ fn check(program: &Path, identity: &Identity) -> Result<()> {
         return unavailable(what, "give the path of a qemu-system-x86_64 that has it");
     }
     Ok(())
-}
-
-/// Whether each disk can be told from the others: the guest knows it by its id, and an image
-/// that is written to can have one writer.
-fn look_at_disks(spec: &MachineSpec) -> Result<()> {
-    let usage = |message: String| Err(Error::new(ErrorKind::Usage, message));
-    for (index, disk) in spec.disks.iter().enumerate() {
-        let others = &spec.disks[..index];
-        if others.iter().any(|other| other.id == disk.id) {
-            return usage(format!("two disks have the id '{}'", disk.id));
-        }
-        let mut same = others.iter().filter(|other| other.path == disk.path).chain([disk]);
-        if same.clone().count() > 1 && same.any(|d| d.access == Access::ReadWrite) {
-            return usage(format!("{} is two disks, and one is writable", disk.path.display()));
-        }
-    }
-    Ok(())
-}
-
-/// Whether the files are there, before anything is started for them.
-fn look_for_files(spec: &MachineSpec, boot: &Boot) -> Result<()> {
-    let disks = spec.disks.iter().map(|disk| ("disk", &disk.path));
-    for (what, path) in
-        [("kernel", &boot.kernel), ("initramfs", &boot.initramfs)].into_iter().chain(disks)
-    {
-        let meta = path.metadata();
-        let meta = meta.map_err(|e| Error::io(format!("open {what} {}", path.display()), e))?;
-        if !meta.is_file() {
-            let message = format!("{what} {} is no regular file", path.display());
-            return Err(Error::new(ErrorKind::Usage, message));
-        }
-    }
-    Ok(())
-}
-
-fn absolute(dir: &RunDir) -> Result<RunDir> {
-    let path = std::path::absolute(dir.path())
-        .map_err(|e| Error::io(format!("resolve {}", dir.path().display()), e))?;
-    Ok(RunDir::at(path))
-}
-
-/// All memory that the host has.
-fn host_memory() -> MiB {
-    let info = rustix::system::sysinfo();
-    let bytes = info.totalram as u64 * u64::from(info.mem_unit);
-    MiB(u32::try_from(bytes >> 20).unwrap_or(u32::MAX))
-}
-
-/// Whether this kernel enforces Landlock, found by making a ruleset that nobody enters.
-fn landlock_works() -> std::result::Result<(), RulesetError> {
-    let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
-    ruleset.handle_access(AccessFs::from_all(ABI::V1))?.create().map(drop)
-}
-
-#[cfg(test)]
-mod tests {
-    use microagent_machine::{Disk, DiskId};
-
-    use super::*;
-
-    fn check(disks: &[(&str, &str, Access)], expect: Option<&str>) {
-        let disk = |(id, path, access): &(&str, &str, Access)| Disk {
-            id: DiskId::new(*id).unwrap(),
-            path: path.into(),
-            access: *access,
-        };
-        let spec = MachineSpec {
-            arch: Arch::X86_64,
-            vcpus: 1,
-            memory: MiB(128),
-            disks: disks.iter().map(disk).collect(),
-            vsock: None,
-            rng: false,
-            boot: None,
-        };
-        let got = look_at_disks(&spec).map_err(|e| (e.kind, e.message)).err();
-        assert_eq!(got, expect.map(|text| (ErrorKind::Usage, text.to_owned())), "{disks:?}");
-    }
-
-    #[test]
-    fn disks_are_told_apart() {
-        use Access::{ReadOnly, ReadWrite};
-        check(&[], None);
-        check(&[("a", "/1", ReadWrite), ("b", "/2", ReadWrite)], None);
-        check(&[("a", "/1", ReadOnly), ("b", "/1", ReadOnly)], None);
-        check(&[("a", "/1", ReadOnly), ("a", "/2", ReadOnly)], Some("two disks have the id 'a'"));
-        let twice = Some("/1 is two disks, and one is writable");
-        check(&[("a", "/1", ReadOnly), ("b", "/1", ReadWrite)], twice);
-        check(&[("a", "/1", ReadWrite), ("b", "/1", ReadOnly)], twice);
-    }
 }

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use microagent_backend::RunDir;
+use microagent_guarded::max_file_size;
 use microagent_machine::{Access, Boot, MachineSpec};
 use microagent_vmm_protocol::Confinement;
 
@@ -61,13 +62,6 @@ fn own(program: &Path) -> Vec<PathBuf> {
     own.sort();
     own.dedup();
     own
-}
-
-/// The largest disk, and memory: that is a file too, if only in name.
-fn max_file_size(spec: &MachineSpec) -> u64 {
-    let len = |path: &Path| path.metadata().map_or(0, |meta| meta.len());
-    let disks = spec.disks.iter().map(|disk| len(&disk.path));
-    disks.max().unwrap_or(0).max(spec.memory.bytes())
 }
 
 #[cfg(test)]

@@ -6,13 +6,13 @@
 //! connects for what they have to say and leaves.
 
 use microagent_backend::{Error, ErrorKind, Result};
+use microagent_guarded::SocketDir;
 use qapi::qmp::QmpCommand;
 use tokio::sync::MutexGuard;
 
 use crate::files;
 use crate::limits::REPLY_WITHIN;
 use crate::qmp::{Session, Status};
-use crate::sockets::SocketDir;
 
 /// A few commands that belong together.
 pub(crate) struct Conversation<'a> {

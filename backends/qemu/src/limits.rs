@@ -21,20 +21,9 @@ pub(crate) const MAX_IDENTIFY_OUTPUT: u64 = 64 << 10;
 pub(crate) const BUILD_WITHIN: Duration = Duration::from_secs(30);
 /// How long a reply to a QMP command may take.
 pub(crate) const REPLY_WITHIN: Duration = Duration::from_secs(10);
-/// How long a process that was killed may take to end: tearing down its memory.
-pub(crate) const END_WITHIN: Duration = Duration::from_secs(10);
-/// How long one process of a machine may outlive another that it cannot do without, and how
-/// long the record of its end may take.
-pub(crate) const FOLLOW_WITHIN: Duration = Duration::from_secs(2);
 
 /// Longest line that QEMU may send over QMP, in bytes. The longest reply to what is asked
 /// here is under 1 KiB; the rest is room for what later versions add.
 pub(crate) const MAX_QMP_LINE: usize = 1 << 20;
 /// Longest name of an event or of a reason that is kept, in bytes.
 pub(crate) const MAX_QMP_NAME: usize = 64;
-/// Longest record that is read from a run directory, in bytes.
-pub(crate) const MAX_RECORD_LEN: u64 = 64 << 10;
-/// How much of the end of a log is quoted in an error, in bytes.
-pub(crate) const MAX_QUOTED_LOG: u64 = 1 << 10;
-/// Most QEMUs that are remembered in the cache.
-pub(crate) const MAX_CACHED: usize = 16;

@@ -5,24 +5,19 @@ use std::os::unix::net::UnixListener as Listener;
 use std::pin::pin;
 
 use microagent_backend::{Error, ErrorKind, Result, RunDir};
-use microagent_vmm_protocol::{ChildExit, GuardReport, MAX_REPORT_LEN};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader};
+use microagent_guarded::{GUARD, Process, Reports, Started, died, in_words, last_words, one_line};
+use microagent_vmm_protocol::{ChildExit, GuardReport};
 use tokio::net::UnixListener;
-use tokio::net::unix::pipe;
 
-use crate::build::{GUARD, VSOCK};
+use crate::build::VSOCK;
 use crate::files;
-use crate::launch::{died, last_words, one_line};
-use crate::limits::{FOLLOW_WITHIN, REPLY_WITHIN};
-use crate::process::Process;
+use crate::limits::REPLY_WITHIN;
 use crate::qmp::Session;
 
 /// A QEMU that has built its machine.
 pub(crate) struct Ready {
     /// Its process.
-    pub(crate) pid: u32,
-    /// Whether it was seen to be confined.
-    pub(crate) landlock: bool,
+    pub(crate) started: Started,
     /// The way to talk to it.
     pub(crate) session: Session,
     /// What its guard will report.
@@ -43,14 +38,16 @@ impl Waiting<'_> {
         let mut session = pin!(self.session(owner));
         let (mut child, mut greeted) = (None, None);
         loop {
-            if let (Some((pid, landlock)), Some(_)) = (child, &greeted)
+            if let (Some(started), Some(_)) = (child, &greeted)
                 && let Some(session) = greeted.take()
             {
-                return Ok(Ready { pid, landlock, session, reports });
+                return Ok(Ready { started, session, reports });
             }
             tokio::select! {
                 report = reports.next() => match report? {
-                    Some(GuardReport::Started { pid, landlock }) => child = Some((pid, landlock)),
+                    Some(GuardReport::Started { pid, landlock }) => {
+                        child = Some(Started { pid, landlock });
+                    }
                     Some(GuardReport::Exited(exit)) => return Err(refused(&exit)),
                     Some(GuardReport::Failed { message }) => return Err(not_started(&message)),
                     None => return Err(died(GUARD, &last_words(self.dir, GUARD))),
@@ -93,50 +90,6 @@ async fn ended(process: Option<&Process>) {
     }
 }
 
-/// The lines that a guard writes.
-#[derive(Debug)]
-pub(crate) struct Reports {
-    from: BufReader<pipe::Receiver>,
-    line: Vec<u8>,
-}
-
-impl Reports {
-    /// Reads them from there.
-    pub(crate) fn new(from: pipe::Receiver) -> Self {
-        Self { from: BufReader::new(from), line: Vec::new() }
-    }
-
-    /// The next, or `None` at the end. Nothing is lost if this is not waited for.
-    async fn next(&mut self) -> Result<Option<GuardReport>> {
-        let rest = MAX_REPORT_LEN.saturating_sub(self.line.len()) as u64;
-        let read = (&mut self.from).take(rest).read_until(b'\n', &mut self.line).await;
-        read.map_err(|e| Error::io("read from the guard", e))?;
-        let line = std::mem::take(&mut self.line);
-        if line.is_empty() {
-            return Ok(None);
-        }
-        let nonsense = |e| {
-            let text = one_line(&String::from_utf8_lossy(&line[..line.len().min(80)]));
-            Error::new(ErrorKind::Protocol, format!("the guard reported {text:?}")).with_source(e)
-        };
-        serde_json::from_slice(&line).map(Some).map_err(nonsense)
-    }
-
-    /// How QEMU ended, if that is reported soon.
-    async fn until_exit(&mut self) -> Option<ChildExit> {
-        let exit = async {
-            loop {
-                match self.next().await {
-                    Ok(Some(GuardReport::Exited(exit))) => return Some(exit),
-                    Ok(Some(_)) => {}
-                    Ok(None) | Err(_) => return None,
-                }
-            }
-        };
-        tokio::time::timeout(FOLLOW_WITHIN, exit).await.ok().flatten()
-    }
-}
-
 /// QEMU ended instead of building a machine.
 fn refused(exit: &ChildExit) -> Error {
     let words = one_line(&exit.last_words);
@@ -154,27 +107,12 @@ fn refused(exit: &ChildExit) -> Error {
     hint.into_iter().fold(error, Error::with_hint)
 }
 
-/// How a process ended, with what it said last.
-pub(crate) fn in_words(exit: &ChildExit) -> String {
-    let end = match (exit.code, exit.signal) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "it would not end".into(),
-    };
-    match one_line(&exit.last_words) {
-        words if words.is_empty() => end,
-        words => format!("{words} ({end})"),
-    }
-}
-
 fn not_started(message: &str) -> Error {
     Error::new(ErrorKind::Unavailable, format!("qemu could not be started: {}", one_line(message)))
 }
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write};
-
     use super::*;
 
     fn exit(words: &str) -> ChildExit {
@@ -197,18 +135,5 @@ mod tests {
         let expect = "qemu ended before the guest ran: qemu: -device foo:; 'foo' is no \
                       device?[1m (exit code 1)";
         assert_eq!(error.message, expect);
-    }
-
-    #[tokio::test]
-    async fn reports_are_lines_of_bounded_length() {
-        let (from, mut to) = io::pipe().unwrap();
-        let mut reports = Reports::new(pipe::Receiver::from_owned_fd(from.into()).unwrap());
-        to.write_all(b"{\"event\":\"started\",\"pid\":7,\"landlock\":true}\n").unwrap();
-        let started = GuardReport::Started { pid: 7, landlock: true };
-        assert_eq!(reports.next().await.unwrap(), Some(started));
-        let flood = std::thread::spawn(move || to.write_all(&vec![b'x'; MAX_REPORT_LEN]));
-        assert_eq!(reports.next().await.unwrap_err().kind, ErrorKind::Protocol);
-        flood.join().unwrap().unwrap();
-        assert_eq!(reports.next().await.unwrap(), None);
     }
 }

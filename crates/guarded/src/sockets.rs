@@ -11,14 +11,17 @@ use tokio::net::UnixStream;
 
 /// A run directory, held open: short names for what is in it.
 #[derive(Debug)]
-pub(crate) struct SocketDir {
+pub struct SocketDir {
     dir: RunDir,
     fd: OwnedFd,
 }
 
 impl SocketDir {
     /// Opens the directory.
-    pub(crate) fn open(dir: &RunDir) -> Result<Self> {
+    ///
+    /// # Errors
+    /// `Io` if it cannot be opened.
+    pub fn open(dir: &RunDir) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let fd = rustix::fs::open(dir.path(), flags, Mode::empty())
             .map_err(|e| Error::io(format!("open {}", dir.path().display()), e.into()))?;
@@ -26,12 +29,18 @@ impl SocketDir {
     }
 
     /// Listens at `name`.
-    pub(crate) fn listen(&self, name: &str) -> Result<UnixListener> {
+    ///
+    /// # Errors
+    /// `Io` with the whole path.
+    pub fn listen(&self, name: &str) -> Result<UnixListener> {
         UnixListener::bind(self.short(name)).map_err(|e| self.error("listen at", name, e))
     }
 
     /// Connects to `name`.
-    pub(crate) async fn connect(&self, name: &str) -> Result<UnixStream> {
+    ///
+    /// # Errors
+    /// `Io` with the whole path.
+    pub async fn connect(&self, name: &str) -> Result<UnixStream> {
         UnixStream::connect(self.short(name)).await.map_err(|e| self.error("connect to", name, e))
     }
 

@@ -8,53 +8,74 @@ use microagent_backend::{Error, ErrorKind, Result, RunDir};
 use serde::{Deserialize, Serialize};
 
 use crate::files;
+use crate::host::boot_id;
 use crate::limits::MAX_RECORD_LEN;
 use crate::process::ProcessId;
 
 /// Version of the record.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// What a machine is made of.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Record {
+pub struct Record {
     /// [`VERSION`].
     version: u32,
     /// Which backend made it.
     backend: String,
     /// The boot of the host within which the processes are known by their numbers.
     boot_id: String,
-    /// QEMU.
-    pub(crate) monitor: ProcessId,
+    /// The hypervisor.
+    pub monitor: ProcessId,
     /// What started it and keeps its console.
-    pub(crate) guard: ProcessId,
-    /// What serves its vsock device, if it has one.
-    pub(crate) vsock: Option<ProcessId>,
-    /// Whether QEMU was seen to be confined by Landlock.
-    pub(crate) landlock: bool,
+    pub guard: ProcessId,
+    /// What it cannot do without.
+    pub helpers: Vec<Helper>,
+    /// Whether the hypervisor was seen to be confined by Landlock.
+    pub landlock: bool,
+}
+
+/// A process beside monitor and guard.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Helper {
+    /// What it is called, such as `vsock`.
+    pub name: String,
+    /// Which it is.
+    pub id: ProcessId,
 }
 
 impl Record {
-    /// A record of these processes, which run now.
-    pub(crate) fn new(
+    /// A record of these processes of `backend`, which run now.
+    ///
+    /// # Errors
+    /// `Io` where the host does not say which boot this is.
+    pub fn new(
+        backend: &str,
         monitor: ProcessId,
         guard: ProcessId,
-        vsock: Option<ProcessId>,
+        helpers: Vec<Helper>,
         landlock: bool,
     ) -> Result<Self> {
-        let (version, backend) = (VERSION, crate::backend::NAME.to_owned());
-        Ok(Self { version, backend, boot_id: boot_id()?, monitor, guard, vsock, landlock })
+        let (version, backend) = (VERSION, backend.to_owned());
+        Ok(Self { version, backend, boot_id: boot_id()?, monitor, guard, helpers, landlock })
     }
 
     /// Whether the processes are of this boot of the host; otherwise all are gone.
-    pub(crate) fn is_of_this_boot(&self) -> Result<bool> {
+    ///
+    /// # Errors
+    /// `Io` where the host does not say which boot this is.
+    pub fn is_of_this_boot(&self) -> Result<bool> {
         Ok(self.boot_id == boot_id()?)
     }
 
     /// Writes it into `dir`, whole or not at all.
-    pub(crate) fn write(&self, dir: &RunDir) -> Result<()> {
+    ///
+    /// # Errors
+    /// What writing it meets.
+    pub fn write(&self, dir: &RunDir) -> Result<()> {
         let path = dir.file(files::RECORD);
-        let draft = dir.file("machine.json.new");
+        let draft = dir.file(files::RECORD_DRAFT);
         let mut options = fs::OpenOptions::new();
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(&draft);
         file.and_then(|mut file| file.write_all(&serde_json::to_vec(self)?))
@@ -62,11 +83,11 @@ impl Record {
             .map_err(|e| Error::io(format!("write {}", path.display()), e))
     }
 
-    /// Reads it from `dir`.
+    /// Reads that of a machine of `backend` from `dir`.
     ///
     /// # Errors
     /// `NotFound` where there is none, `Protocol` for one of another version or backend.
-    pub(crate) fn read(dir: &RunDir) -> Result<Self> {
+    pub fn read(dir: &RunDir, backend: &str) -> Result<Self> {
         let path = dir.file(files::RECORD);
         let text = match read_bounded(&path, MAX_RECORD_LEN) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
@@ -78,13 +99,12 @@ impl Record {
         let malformed = || format!("{} is no record of a machine", path.display());
         let record: Self = serde_json::from_slice(&text)
             .map_err(|e| Error::new(ErrorKind::Protocol, malformed()).with_source(e))?;
-        if record.version != VERSION || record.backend != crate::backend::NAME {
+        if record.version != VERSION || record.backend != backend {
             let message = format!(
-                "{} is of backend {} in version {}, expected {} in version {VERSION}",
+                "{} is of backend {} in version {}, expected {backend} in version {VERSION}",
                 path.display(),
                 record.backend,
                 record.version,
-                crate::backend::NAME
             );
             return Err(Error::new(ErrorKind::Protocol, message));
         }
@@ -102,28 +122,23 @@ pub(crate) fn read_bounded(path: &std::path::Path, limit: u64) -> io::Result<Vec
     }
 }
 
-fn boot_id() -> Result<String> {
-    let path = "/proc/sys/kernel/random/boot_id";
-    let text = fs::read_to_string(path).map_err(|e| Error::io(format!("read {path}"), e))?;
-    Ok(text.trim().to_owned())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn record() -> Record {
         let id = |pid| ProcessId { pid, started: 7 };
-        Record::new(id(1), id(2), Some(id(3)), true).unwrap()
+        let helpers = vec![Helper { name: "vsock".into(), id: id(3) }];
+        Record::new("mine", id(1), id(2), helpers, true).unwrap()
     }
 
     #[test]
     fn what_is_written_is_read() {
         let dir = tempfile::tempdir().unwrap();
         let dir = RunDir::at(dir.path());
-        assert_eq!(Record::read(&dir).unwrap_err().kind, ErrorKind::NotFound);
+        assert_eq!(Record::read(&dir, "mine").unwrap_err().kind, ErrorKind::NotFound);
         record().write(&dir).unwrap();
-        assert_eq!(Record::read(&dir).unwrap(), record());
+        assert_eq!(Record::read(&dir, "mine").unwrap(), record());
         assert!(record().is_of_this_boot().unwrap());
     }
 
@@ -133,12 +148,12 @@ mod tests {
         let dir = RunDir::at(dir.path());
         let check = |text: &str, expect: ErrorKind| {
             fs::write(dir.file(files::RECORD), text).unwrap();
-            assert_eq!(Record::read(&dir).unwrap_err().kind, expect, "{text:.80}");
+            assert_eq!(Record::read(&dir, "mine").unwrap_err().kind, expect, "{text:.80}");
         };
         check("", ErrorKind::Protocol);
         check("{}", ErrorKind::Protocol);
         let whole = serde_json::to_value(record()).unwrap();
-        for (field, value) in [("version", 9.into()), ("backend", "kvm".into())] {
+        for (field, value) in [("version", 9.into()), ("backend", "other".into())] {
             let mut other: serde_json::Value = whole.clone();
             other[field] = value;
             check(&other.to_string(), ErrorKind::Protocol);

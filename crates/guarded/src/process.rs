@@ -19,16 +19,16 @@ use crate::watched::watched;
 /// Only within one boot of the host, which the record names.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct ProcessId {
+pub struct ProcessId {
     /// Its number.
-    pub(crate) pid: u32,
+    pub pid: u32,
     /// When it started, in clock ticks since the boot: field 22 of `/proc/<pid>/stat`.
-    pub(crate) started: u64,
+    pub started: u64,
 }
 
 /// A process that is held by a descriptor, or known to be gone.
 #[derive(Debug)]
-pub(crate) struct Process {
+pub struct Process {
     id: ProcessId,
     pidfd: Option<OwnedFd>,
 }
@@ -38,7 +38,7 @@ impl Process {
     ///
     /// # Errors
     /// `NotFound` if there is none.
-    pub(crate) fn now(pid: u32) -> io::Result<Self> {
+    pub fn now(pid: u32) -> io::Result<Self> {
         let number = i32::try_from(pid).ok().and_then(Pid::from_raw).ok_or(Errno::INVAL)?;
         let pidfd = pidfd_open(number, PidfdFlags::empty()).map_err(|e| match e {
             Errno::SRCH => io::ErrorKind::NotFound.into(),
@@ -49,8 +49,11 @@ impl Process {
         Ok(Self { id: ProcessId { pid, started }, pidfd: Some(pidfd) })
     }
 
-    /// The process that was recorded.
-    pub(crate) fn find(id: ProcessId) -> io::Result<Self> {
+    /// The process that was recorded, or that it is gone.
+    ///
+    /// # Errors
+    /// What looking for it meets.
+    pub fn find(id: ProcessId) -> io::Result<Self> {
         match Self::now(id.pid) {
             Ok(process) if process.id == id => Ok(process),
             Ok(_) => Ok(Self::gone(id)),
@@ -60,17 +63,17 @@ impl Process {
     }
 
     /// A process that is gone.
-    pub(crate) fn gone(id: ProcessId) -> Self {
+    pub fn gone(id: ProcessId) -> Self {
         Self { id, pidfd: None }
     }
 
     /// Which it is.
-    pub(crate) fn id(&self) -> ProcessId {
+    pub fn id(&self) -> ProcessId {
         self.id
     }
 
     /// Its children, as far as they can be seen.
-    pub(crate) fn children(&self) -> Vec<Process> {
+    pub fn children(&self) -> Vec<Process> {
         let pid = self.id.pid;
         let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
         let list = list.unwrap_or_default();
@@ -78,12 +81,12 @@ impl Process {
     }
 
     /// Whether it has ended.
-    pub(crate) fn has_ended(&self) -> bool {
+    pub fn has_ended(&self) -> bool {
         self.poll(Duration::ZERO)
     }
 
     /// Waits for its end, blocking, at most for `within`; whether it came.
-    pub(crate) fn wait(&self, within: Duration) -> bool {
+    pub fn wait(&self, within: Duration) -> bool {
         let ended = self.poll(within);
         self.reap();
         ended
@@ -97,7 +100,10 @@ impl Process {
     }
 
     /// Waits for its end.
-    pub(crate) async fn ended(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What watching it meets.
+    pub async fn ended(&self) -> io::Result<()> {
         if let Some(pidfd) = self.pidfd.as_ref().filter(|_| !self.has_ended()) {
             // A descriptor of its own: two may wait for one process.
             let waiting = watched(pidfd.try_clone()?)?;
@@ -108,7 +114,10 @@ impl Process {
     }
 
     /// Waits for its end, at most for `within`; whether it came.
-    pub(crate) async fn ended_within(&self, within: Duration) -> io::Result<bool> {
+    ///
+    /// # Errors
+    /// What watching it meets.
+    pub async fn ended_within(&self, within: Duration) -> io::Result<bool> {
         match tokio::time::timeout(within, self.ended()).await {
             Ok(ended) => ended.map(|()| true),
             Err(_) => Ok(false),
@@ -116,7 +125,10 @@ impl Process {
     }
 
     /// Kills it. One that has ended is fine.
-    pub(crate) fn kill(&self) -> io::Result<()> {
+    ///
+    /// # Errors
+    /// What the system says against it.
+    pub fn kill(&self) -> io::Result<()> {
         let Some(pidfd) = &self.pidfd else { return Ok(()) };
         match pidfd_send_signal(pidfd, Signal::KILL) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
@@ -135,7 +147,7 @@ impl Process {
 
     /// Takes its exit status whenever it comes, on a thread: for a child that nobody looks
     /// after any more.
-    pub(crate) fn abandon(&self) {
+    pub fn abandon(&self) {
         if self.reap() {
             return;
         }
@@ -149,7 +161,7 @@ impl Process {
 }
 
 /// An error about a process of a machine.
-pub(crate) fn process_error(what: &str, role: &str, source: io::Error) -> Error {
+pub fn process_error(what: &str, role: &str, source: io::Error) -> Error {
     Error::new(ErrorKind::Io, format!("cannot {what} the {role} process")).with_source(source)
 }
 

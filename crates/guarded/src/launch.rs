@@ -13,32 +13,40 @@ use rustix::fs::MemfdFlags;
 use serde::Serialize;
 use tokio::net::unix::pipe;
 
+use crate::files;
 use crate::limits::MAX_QUOTED_LOG;
 use crate::process::{Process, process_error};
+use crate::words::one_line;
+
+/// What starts a hypervisor, keeps its console and ends it.
+pub const GUARD: Role = Role { name: "guard", argument: "guard", log: files::GUARD_LOG };
 
 /// One of the processes that `microagent-vmm` can be.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Role {
+pub struct Role {
     /// What it is called here.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// The argument that makes it so.
-    pub(crate) argument: &'static str,
+    pub argument: &'static str,
     /// File name in the run directory of what it has to say.
-    pub(crate) log: &'static str,
+    pub log: &'static str,
 }
 
 /// A process that was started.
 #[derive(Debug)]
-pub(crate) struct Launched {
+pub struct Launched {
     /// The process.
-    pub(crate) process: Process,
+    pub process: Process,
     /// What it reports.
-    pub(crate) reports: pipe::Receiver,
+    pub reports: pipe::Receiver,
 }
 
 /// Starts `monitor` as `role` in `dir`, with `spec` as JSON on its standard input and `fds`
 /// under the numbers that stand with them.
-pub(crate) fn launch(
+///
+/// # Errors
+/// `Io` if it cannot be started.
+pub fn launch(
     monitor: &Path,
     role: Role,
     dir: &RunDir,
@@ -55,7 +63,7 @@ pub(crate) fn launch(
         .arg(role.argument)
         .env_clear()
         .current_dir(dir.path())
-        .stdin(input(spec).map_err(failed)?)
+        .stdin(memory_file(spec).map_err(failed)?)
         .stdout(Stdio::piped())
         .stderr(log(dir, role).map_err(failed)?);
     command
@@ -72,7 +80,7 @@ pub(crate) fn launch(
 }
 
 /// The end of what a process had to say, for an error.
-pub(crate) fn last_words(dir: &RunDir, role: Role) -> String {
+pub fn last_words(dir: &RunDir, role: Role) -> String {
     let end = || -> io::Result<Vec<u8>> {
         let mut file = File::open(dir.file(role.log))?;
         let len = file.metadata()?.len();
@@ -84,20 +92,18 @@ pub(crate) fn last_words(dir: &RunDir, role: Role) -> String {
     one_line(&String::from_utf8_lossy(&end().unwrap_or_default()))
 }
 
-/// A text of several lines as one.
-pub(crate) fn one_line(text: &str) -> String {
-    let lines: Vec<_> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lines.join("; ").replace(|c: char| c.is_control(), "?")
-}
-
 /// An error that a process died, with what it said last.
-pub(crate) fn died(role: Role, words: &str) -> Error {
+pub fn died(role: Role, words: &str) -> Error {
     let words = if words.is_empty() { "without a word" } else { words };
     Error::new(ErrorKind::Crashed, format!("the {} process died: {words}", role.name))
 }
 
-/// A file without a name: unlike a pipe it takes any length without a reader.
-fn input(spec: &impl Serialize) -> io::Result<File> {
+/// `spec` as JSON in a file without a name: unlike a pipe that takes any length without a
+/// reader.
+///
+/// # Errors
+/// What making and writing it meets.
+pub fn memory_file(spec: &impl Serialize) -> io::Result<File> {
     let mut file = File::from(rustix::fs::memfd_create("spec", MemfdFlags::CLOEXEC)?);
     file.write_all(&serde_json::to_vec(spec)?)?;
     file.rewind()?;

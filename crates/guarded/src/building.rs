@@ -1,0 +1,136 @@
+//! Building a machine: all of it, or nothing that is left behind.
+
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::time::Instant;
+
+use microagent_backend::{Error, ErrorKind, Result, RunDir};
+use microagent_vmm_protocol::GuardSpec;
+use serde::Serialize;
+
+use crate::files;
+use crate::launch::{GUARD, Role, launch};
+use crate::life::Life;
+use crate::limits::END_WITHIN;
+use crate::process::{Process, process_error};
+use crate::processes::Processes;
+use crate::record::{Helper, Record};
+use crate::reports::{Reports, Started};
+use crate::sockets::SocketDir;
+
+/// A machine that is not complete; dropped, it leaves nothing.
+#[derive(Debug)]
+pub struct Unfinished<'a> {
+    /// The program `microagent-vmm`.
+    vmm: &'a Path,
+    dir: &'a RunDir,
+    sockets: SocketDir,
+    own_files: &'a [&'a str],
+    guard: Option<Process>,
+    helpers: Vec<(Role, Process)>,
+    complete: bool,
+}
+
+impl<'a> Unfinished<'a> {
+    /// Begins one in `dir`, an absolute path; `own_files` are what it may have there beside
+    /// [`files::ALL`].
+    ///
+    /// # Errors
+    /// `Conflict` where the directory holds a machine already.
+    pub fn begin(vmm: &'a Path, dir: &'a RunDir, own_files: &'a [&'a str]) -> Result<Self> {
+        if let Some(name) = [files::RECORD].iter().chain(own_files).find(|n| dir.file(n).exists()) {
+            let message = format!("{} holds a machine already: {name}", dir.path().display());
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
+        let sockets = SocketDir::open(dir)?;
+        let (guard, helpers) = (None, Vec::new());
+        Ok(Self { vmm, dir, sockets, own_files, guard, helpers, complete: false })
+    }
+
+    /// Sockets in its directory.
+    pub fn sockets(&self) -> &SocketDir {
+        &self.sockets
+    }
+
+    /// Starts the guard, which starts the monitor; `fds` are for the monitor, each under its
+    /// number.
+    ///
+    /// # Errors
+    /// What starting it meets.
+    pub fn guard(
+        &mut self,
+        spec: &GuardSpec,
+        life: &Life,
+        fds: Vec<(OwnedFd, i32)>,
+    ) -> Result<Reports> {
+        let fds = life.fd()?.into_iter().chain(fds).collect();
+        let guard = launch(self.vmm, GUARD, self.dir, spec, fds)?;
+        self.guard = Some(guard.process);
+        Ok(Reports::new(guard.reports))
+    }
+
+    /// Starts a process without which the monitor cannot be.
+    ///
+    /// # Errors
+    /// What starting it meets.
+    pub fn helper(
+        &mut self,
+        role: Role,
+        spec: &impl Serialize,
+        life: &Life,
+        fds: Vec<(OwnedFd, i32)>,
+    ) -> Result<()> {
+        let fds = life.fd()?.into_iter().chain(fds).collect();
+        let helper = launch(self.vmm, role, self.dir, spec, fds)?;
+        self.helpers.push((role, helper.process));
+        Ok(())
+    }
+
+    /// The process of this role, if it was started.
+    pub fn helper_of(&self, role: Role) -> Option<&Process> {
+        self.helpers.iter().find(|(other, _)| other.name == role.name).map(|(_, p)| p)
+    }
+
+    /// Records a machine of `backend` whose monitor is `started`.
+    ///
+    /// # Errors
+    /// `Io` if the monitor is gone already, or cannot be recorded.
+    pub fn finish(mut self, backend: &str, started: Started) -> Result<Processes> {
+        let monitor = Process::now(started.pid).map_err(|e| process_error("hold", "monitor", e))?;
+        let gone = || Error::new(ErrorKind::InvalidState, "the machine was not started");
+        let guard = self.guard.as_ref().ok_or_else(gone)?;
+        let helper =
+            |(role, process): &(Role, Process)| Helper { name: role.name.into(), id: process.id() };
+        let helpers = self.helpers.iter().map(helper).collect();
+        let record = Record::new(backend, monitor.id(), guard.id(), helpers, started.landlock)?;
+        record.write(self.dir)?;
+        let guard = self.guard.take().ok_or_else(gone)?;
+        self.complete = true;
+        let helpers = std::mem::take(&mut self.helpers);
+        Ok(Processes::new(self.dir.clone(), record, monitor, guard, helpers))
+    }
+}
+
+impl Drop for Unfinished<'_> {
+    fn drop(&mut self) {
+        if self.complete {
+            return;
+        }
+        // The monitor is killed with its guard, but its end must be seen here.
+        let children = self.guard.iter().flat_map(Process::children).collect::<Vec<_>>();
+        let helpers = self.helpers.iter().map(|(_, process)| process);
+        let processes = helpers.chain(&self.guard).chain(&children);
+        let deadline = Instant::now() + END_WITHIN;
+        for process in processes.clone() {
+            let _ = process.kill();
+        }
+        for process in processes {
+            if !process.wait(deadline.saturating_duration_since(Instant::now())) {
+                tracing::warn!(id = ?process.id(), "a process of a failed machine does not end");
+            }
+        }
+        for name in files::ALL.iter().chain(self.own_files) {
+            let _ = std::fs::remove_file(self.dir.file(name));
+        }
+    }
+}
