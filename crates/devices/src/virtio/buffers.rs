@@ -1,6 +1,7 @@
 //! The memory that a descriptor chain names.
 
 use virtio_queue::DescriptorChain;
+use virtio_queue::desc::split::Descriptor;
 use vm_memory::bitmap::BS;
 use vm_memory::{Bytes, GuestMemory, Permissions, VolatileSlice};
 
@@ -61,6 +62,132 @@ impl<'m, M: GuestMemory> Buffers<'m, M> {
         Ok(buffers)
     }
 
+    /// No memory.
+    pub(crate) fn empty() -> Self {
+        Self { pieces: Vec::new(), len: 0 }
+    }
+
+    /// Has no memory again.
+    pub(crate) fn clear(&mut self) {
+        self.pieces.clear();
+        self.len = 0;
+    }
+
+    /// Appends the memory of a chain all of whose descriptors go in `direction`, and says how
+    /// long it is. The pieces never become more than `most`.
+    pub(crate) fn append(
+        &mut self,
+        memory: &'m M,
+        chain: DescriptorChain<&'m M>,
+        direction: Direction,
+        most: usize,
+    ) -> Result<usize, BadChain> {
+        let before = self.len;
+        let mut whole = false;
+        for descriptor in chain {
+            if direction_of(&descriptor) != direction {
+                return Err(BadChain);
+            }
+            self.add(memory, &descriptor, most)?;
+            whole = !descriptor.has_next();
+        }
+        // A chain that loops, or leaves its table, ends where it says that it goes on.
+        if whole { Ok(self.len - before) } else { Err(BadChain) }
+    }
+
+    fn add(&mut self, memory: &'m M, descriptor: &Descriptor, most: usize) -> Result<(), BadChain> {
+        let access = match direction_of(descriptor) {
+            Direction::FromDriver => Permissions::Read,
+            Direction::ToDriver => Permissions::Write,
+        };
+        let pieces = memory
+            .get_slices(descriptor.addr(), descriptor.len() as usize, access)
+            .map_err(|_| BadChain)?;
+        for piece in pieces {
+            if self.pieces.len() >= most {
+                return Err(BadChain);
+            }
+            let piece = piece.map_err(|_| BadChain)?;
+            self.len += piece.len();
+            self.pieces.push(piece);
+        }
+        Ok(())
+    }
+
+    /// Reads the first `N` bytes, once, and drops them.
+    pub(crate) fn read_front<const N: usize>(&mut self) -> Result<[u8; N], BadChain> {
+        let mut bytes = [0; N];
+        self.copy_out(0, &mut bytes)?;
+        self.drop_front(N)?;
+        Ok(bytes)
+    }
+
+    /// Takes the last byte off.
+    pub(crate) fn pop_byte(&mut self) -> Option<Piece<'m, M>> {
+        let last = self.pieces.iter().rposition(|piece| !piece.is_empty())?;
+        self.pieces.truncate(last + 1);
+        let piece = self.pieces.pop()?;
+        let (rest, byte) = piece.split_at(piece.len() - 1).ok()?;
+        self.pieces.push(rest);
+        self.len -= 1;
+        Some(byte)
+    }
+
+    /// Reads the bytes from `at` on.
+    pub(crate) fn copy_out(&self, at: usize, bytes: &mut [u8]) -> Result<(), BadChain> {
+        let mut done = 0;
+        self.each(at, bytes.len(), |piece| {
+            piece.copy_to(&mut bytes[done..done + piece.len()]);
+            done += piece.len();
+        })
+    }
+
+    /// Writes the bytes to `at` and on.
+    pub(crate) fn copy_in(&self, at: usize, bytes: &[u8]) -> Result<(), BadChain> {
+        let mut done = 0;
+        self.each(at, bytes.len(), |piece| {
+            piece.copy_from(&bytes[done..done + piece.len()]);
+            done += piece.len();
+        })
+    }
+
+    /// Calls `with` on the parts of the pieces that make up `len` bytes from `at` on.
+    fn each(
+        &self,
+        at: usize,
+        len: usize,
+        mut with: impl FnMut(Piece<'m, M>),
+    ) -> Result<(), BadChain> {
+        let (mut skip, mut left) = (at, len);
+        for piece in &self.pieces {
+            if left == 0 {
+                break;
+            }
+            let from = skip.min(piece.len());
+            skip -= from;
+            let count = left.min(piece.len() - from);
+            with(piece.subslice(from, count).map_err(|_| BadChain)?);
+            left -= count;
+        }
+        if left == 0 { Ok(()) } else { Err(BadChain) }
+    }
+
+    fn drop_front(&mut self, len: usize) -> Result<(), BadChain> {
+        let (mut whole, mut left) = (0, len);
+        while let Some(piece) = self.pieces.get_mut(whole) {
+            if left < piece.len() {
+                *piece = piece.offset(left).map_err(|_| BadChain)?;
+                left = 0;
+                break;
+            }
+            left -= piece.len();
+            whole += 1;
+        }
+        self.pieces.drain(..whole);
+        self.len = self.len.checked_sub(len).ok_or(BadChain)?;
+        if left == 0 { Ok(()) } else { Err(BadChain) }
+    }
+
     /// How long all pieces together are, in bytes.
     pub(crate) fn len(&self) -> usize {
         self.len
@@ -104,6 +231,50 @@ impl<'m, M: GuestMemory> Buffers<'m, M> {
         self.len = at;
         Ok(Self { pieces: rest, len })
     }
+}
+
+/// The memory of a chain that goes in both directions: what the device reads comes first
+/// (virtio 1.2, 2.7.4.2).
+pub(crate) struct Both<'m, M: GuestMemory> {
+    /// What the device reads.
+    pub(crate) readable: Buffers<'m, M>,
+    /// What it writes.
+    pub(crate) writable: Buffers<'m, M>,
+}
+
+impl<'m, M: GuestMemory> Both<'m, M> {
+    /// No memory.
+    pub(crate) fn empty() -> Self {
+        Self { readable: Buffers::empty(), writable: Buffers::empty() }
+    }
+
+    /// Takes the memory of a chain of at most `most` pieces to each direction, in place of
+    /// what it had. Where it fails it has what comes before that which is wrong.
+    pub(crate) fn take(
+        &mut self,
+        memory: &'m M,
+        chain: DescriptorChain<&'m M>,
+        most: usize,
+    ) -> Result<(), BadChain> {
+        self.readable.clear();
+        self.writable.clear();
+        let mut whole = false;
+        for descriptor in chain {
+            match direction_of(&descriptor) {
+                Direction::ToDriver => self.writable.add(memory, &descriptor, most)?,
+                Direction::FromDriver if self.writable.pieces.is_empty() => {
+                    self.readable.add(memory, &descriptor, most)?;
+                }
+                Direction::FromDriver => return Err(BadChain),
+            }
+            whole = !descriptor.has_next();
+        }
+        if whole { Ok(()) } else { Err(BadChain) }
+    }
+}
+
+fn direction_of(descriptor: &Descriptor) -> Direction {
+    if descriptor.is_write_only() { Direction::ToDriver } else { Direction::FromDriver }
 }
 
 /// The first `N` bytes of a chain.

@@ -1,0 +1,5 @@
+//! The device as a driver sees it.
+
+mod driver;
+mod hostile;
+mod requests;
