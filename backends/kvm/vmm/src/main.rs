@@ -1,27 +1,37 @@
-//! The processes beside a machine: `guard` starts and outlives a hypervisor, `serve-vsock`
-//! is the vsock device of one that has none of its own.
+//! The processes of a machine: `run` is the native monitor, `guard` starts and outlives it or
+//! another hypervisor, `serve-vsock` is the vsock device of one that has none of its own.
 //!
-//! Both read one JSON document from standard input; `microagent-vmm-protocol` says which,
-//! and which descriptors they are given.
+//! `microagent-vmm-protocol` says what each reads and which descriptors it is given.
 
+mod arch;
+mod boot;
+mod confine;
+mod control;
+mod device_set;
 mod filters;
 mod guard;
 mod inherited;
 mod life;
 mod log;
+mod monitor;
+mod probe;
 mod serve_vsock;
 mod signals;
 mod spec;
+mod vcpu;
+mod vm;
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: microagent-vmm guard | serve-vsock | --version";
+const USAGE: &str = "usage: microagent-vmm guard | probe | run | serve-vsock | --version";
 
 fn main() -> ExitCode {
     log::to_stderr();
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     match args.iter().map(|a| a.to_str()).collect::<Vec<_>>()[..] {
         [Some("guard")] => guard::run(),
+        [Some("probe")] => probe::run(),
+        [Some("run")] => monitor::run(),
         [Some("serve-vsock")] => serve_vsock::run(),
         [Some("--version")] => {
             println!("microagent-vmm {}", env!("CARGO_PKG_VERSION"));
