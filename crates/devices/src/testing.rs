@@ -1,12 +1,14 @@
 //! The driver side of a device, on heap memory: what a guest does, right or wrong.
 
 mod activation;
+mod bad_chain;
 mod mmio_driver;
 mod queue;
 
 use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 pub use activation::{Recorder, activation};
+pub use bad_chain::{BAD_CHAINS, BadChain};
 pub use mmio_driver::MmioDriver;
 pub use queue::{Buffer, Descriptor, DriverQueue};
 

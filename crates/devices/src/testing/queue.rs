@@ -19,6 +19,19 @@ pub struct Descriptor {
     pub next: u16,
 }
 
+impl Descriptor {
+    /// It as it stands in a table.
+    pub fn to_bytes(self) -> [u8; 16] {
+        let Self { address, len, flags, next } = self;
+        let mut bytes = [0; 16];
+        bytes[..8].copy_from_slice(&address.to_le_bytes());
+        bytes[8..12].copy_from_slice(&len.to_le_bytes());
+        bytes[12..14].copy_from_slice(&flags.to_le_bytes());
+        bytes[14..].copy_from_slice(&next.to_le_bytes());
+        bytes
+    }
+}
+
 /// A buffer of a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Buffer {
@@ -54,6 +67,13 @@ impl<'m> DriverQueue<'m> {
         let used = available.unchecked_add((4 + u64::from(size) * 2 + 2).next_multiple_of(16));
         let (next_descriptor, next_available, next_used) = (0, 0, 0);
         Self { memory, table, available, used, size, next_descriptor, next_available, next_used }
+    }
+
+    /// Empties it, as a driver does that starts anew.
+    pub fn renew(&mut self) {
+        let len = Self::footprint(self.size) as usize;
+        self.write(self.table, &vec![0; len]);
+        *self = Self::new(self.memory, self.table.0, self.size);
     }
 
     /// How many descriptors it has.
@@ -102,12 +122,7 @@ impl<'m> DriverQueue<'m> {
 
     /// Writes a descriptor, whatever it says.
     pub fn put(&self, index: u16, descriptor: Descriptor) {
-        let Descriptor { address, len, flags, next } = descriptor;
-        let at = self.table.unchecked_add(u64::from(index) * 16);
-        self.write(at, &address.to_le_bytes());
-        self.write(at.unchecked_add(8), &len.to_le_bytes());
-        self.write(at.unchecked_add(12), &flags.to_le_bytes());
-        self.write(at.unchecked_add(14), &next.to_le_bytes());
+        self.write(self.table.unchecked_add(u64::from(index) * 16), &descriptor.to_bytes());
     }
 
     /// Makes the chain at `head` available, whatever it is.

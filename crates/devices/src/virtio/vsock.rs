@@ -20,6 +20,7 @@ mod sockets;
 mod table;
 #[cfg(test)]
 mod tests;
+mod virtio;
 
 pub use config::{Config, ConfigSpace};
 pub use device::{Queues, Used, Vsock, VsockError};
@@ -27,3 +28,4 @@ pub use hybrid::{ConnectRequest, parse_connect};
 pub use metrics::Metrics;
 pub use packet::{Header, Kind};
 pub use protocol::{HEADER_LEN, HOST_CID, QUEUE_RX, QUEUE_TX};
+pub use virtio::VirtioVsock;

@@ -1,1 +1,7 @@
 //! The transport as a driver sees it.
+
+mod fixture;
+mod hostile;
+mod life;
+mod random;
+mod rules;
