@@ -18,12 +18,11 @@ mod probe;
 mod serve_vsock;
 mod signals;
 mod spec;
+mod usage;
 mod vcpu;
 mod vm;
 
 use std::process::ExitCode;
-
-const USAGE: &str = "usage: microagent-vmm guard | probe | run | serve-vsock | --version";
 
 fn main() -> ExitCode {
     log::to_stderr();
@@ -33,13 +32,7 @@ fn main() -> ExitCode {
         [Some("probe")] => probe::run(),
         [Some("run")] => monitor::run(),
         [Some("serve-vsock")] => serve_vsock::run(),
-        [Some("--version")] => {
-            println!("microagent-vmm {}", env!("CARGO_PKG_VERSION"));
-            ExitCode::SUCCESS
-        }
-        _ => {
-            eprintln!("{USAGE}");
-            ExitCode::from(2)
-        }
+        [Some("--version")] => usage::version(),
+        _ => usage::refuse(),
     }
 }
