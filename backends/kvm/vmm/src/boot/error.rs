@@ -36,7 +36,8 @@ pub(crate) enum BootError {
     },
     /// Part of the file is where it cannot be.
     #[error(
-        "the kernel's {what} (bytes {offset:#x} and {len:#x} more) is not in its file of {file_len:#x} bytes"
+        "the kernel's {what} (bytes {offset:#x} and {len:#x} more) is not in its file of \
+         {file_len:#x} bytes"
     )]
     PastFile {
         /// Which part.
@@ -62,7 +63,8 @@ pub(crate) enum BootError {
     },
     /// There is too little RAM for the kernel.
     #[error(
-        "the kernel needs RAM up to {end:#x}, and there is none from {ram_end:#x}: give the machine more memory"
+        "the kernel needs RAM up to {end:#x}, and there is none from {ram_end:#x}: give the \
+         machine more memory"
     )]
     KernelMemory {
         /// Where it would end.
@@ -72,7 +74,8 @@ pub(crate) enum BootError {
     },
     /// There is too little RAM for the initramfs.
     #[error(
-        "the initramfs of {len} bytes does not fit between {start:#x}, where the kernel ends, and {end:#x}: give the machine more memory"
+        "the initramfs of {len} bytes does not fit between {start:#x}, where the kernel ends, \
+         and {end:#x}: give the machine more memory"
     )]
     InitramfsMemory {
         /// Its length.
