@@ -6,8 +6,8 @@ use std::error::Error;
 use std::fs::{self, File};
 use std::path::Path;
 
-/// The classes of processes that have a filter.
-const CLASSES: [&str; 2] = ["guard", "vsock"];
+/// The classes of processes and threads that have a filter.
+const CLASSES: [&str; 5] = ["guard", "vsock", "monitor", "vcpu", "io"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arch = env::var("CARGO_CFG_TARGET_ARCH")?;

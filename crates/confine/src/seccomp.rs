@@ -49,6 +49,18 @@ impl Filter {
     /// # Errors
     /// What the system call says, also where one thread has filters that others have not.
     pub fn install(&self) -> io::Result<()> {
+        self.install_with(libc::SECCOMP_FILTER_FLAG_TSYNC)
+    }
+
+    /// Installs it on this thread, and what it starts, for good; with the same condition.
+    ///
+    /// # Errors
+    /// What the system call says.
+    pub fn install_on_this_thread(&self) -> io::Result<()> {
+        self.install_with(0)
+    }
+
+    fn install_with(&self, flags: libc::c_ulong) -> io::Result<()> {
         let program = libc::sock_fprog {
             // Checked when it was read.
             len: u16::try_from(self.0.len()).map_err(io::Error::other)?,
@@ -60,7 +72,7 @@ impl Filter {
             libc::syscall(
                 libc::SYS_seccomp,
                 libc::SECCOMP_SET_MODE_FILTER,
-                libc::SECCOMP_FILTER_FLAG_TSYNC,
+                flags,
                 &raw const program,
             )
         };
@@ -76,10 +88,25 @@ impl Filter {
 mod tests {
     use super::*;
 
+    /// Return, allow: `BPF_RET | BPF_K`, `SECCOMP_RET_ALLOW`.
+    const ALLOW: [u8; 8] = [6, 0, 0, 0, 0, 0, 0xff, 0x7f];
+
+    #[test]
+    fn a_filter_of_a_thread_is_not_that_of_others() {
+        let filter = Filter::from_bytes(&ALLOW).unwrap().unwrap();
+        let thread = std::thread::spawn(move || {
+            crate::forbid_new_privileges().unwrap();
+            filter.install_on_this_thread().unwrap();
+            std::fs::read_to_string("/proc/thread-self/status").unwrap()
+        });
+        let status = thread.join().unwrap();
+        assert!(status.lines().any(|line| line == "Seccomp:\t2"), "{status}");
+        let status = std::fs::read_to_string("/proc/thread-self/status").unwrap();
+        assert!(status.lines().any(|line| line == "Seccomp:\t0"), "{status}");
+    }
+
     #[test]
     fn bytes_that_are_a_filter() {
-        // Return, allow: BPF_RET | BPF_K, SECCOMP_RET_ALLOW.
-        const ALLOW: [u8; 8] = [6, 0, 0, 0, 0, 0, 0xff, 0x7f];
         let len = |bytes: &[u8]| Filter::from_bytes(bytes).map(|f| f.map(|f| f.0.len()));
         assert_eq!(len(&[]), Ok(None));
         assert_eq!(len(&ALLOW), Ok(Some(1)));

@@ -1,33 +1,54 @@
 //! The seccomp filters of this program: `seccomp/<arch>.json`, compiled by `build.rs`.
 //!
-//! A call that is not allowed fails with `EPERM` instead of ending the process: a C library
-//! newer than the filter can then do without it, while one that was smuggled in gains as
-//! little either way.
+//! A call that the guard or the vsock server may not make fails with `EPERM` instead of ending
+//! the process: a C library newer than the filter can then do without it, while one that was
+//! smuggled in gains as little either way. The threads of a monitor run what a guest says, so
+//! there it ends the machine: whoever got that far shall not try again.
 
 use std::io;
 
 use microagent_confine::Filter;
 
-const GUARD: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/guard.bpf"));
-const VSOCK: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/vsock.bpf"));
-
-/// For a guard whose child runs.
-pub(crate) fn guard() -> io::Result<()> {
-    install(GUARD)
+/// A filter of its own for each kind of process or thread.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// A guard whose child runs.
+    Guard,
+    /// A vsock server all of whose threads run.
+    Vsock,
+    /// The thread of a monitor that takes requests.
+    Monitor,
+    /// A thread that runs a vCPU.
+    Vcpu,
+    /// The thread that runs devices.
+    Io,
 }
 
-/// For a vsock server all of whose threads run.
-pub(crate) fn vsock() -> io::Result<()> {
-    install(VSOCK)
+/// For every thread of this process.
+pub(crate) fn install(class: Class) -> io::Result<()> {
+    filter(class)?.map_or(Ok(()), |filter| filter.install())
 }
 
-fn install(filter: &[u8]) -> io::Result<()> {
-    match Filter::from_bytes(filter).map_err(io::Error::other)? {
-        Some(filter) => filter.install(),
-        None => {
-            tracing::warn!("no system call filter was written for this kind of machine");
-            Ok(())
-        }
+/// For this thread alone.
+pub(crate) fn install_on_this_thread(class: Class) -> io::Result<()> {
+    filter(class)?.map_or(Ok(()), |filter| filter.install_on_this_thread())
+}
+
+fn filter(class: Class) -> io::Result<Option<Filter>> {
+    let filter = Filter::from_bytes(bytes(class)).map_err(io::Error::other)?;
+    if filter.is_none() {
+        tracing::warn!("no system call filter was written for this kind of machine");
+    }
+    Ok(filter)
+}
+
+fn bytes(class: Class) -> &'static [u8] {
+    match class {
+        Class::Guard => include_bytes!(concat!(env!("OUT_DIR"), "/guard.bpf")),
+        Class::Vsock => include_bytes!(concat!(env!("OUT_DIR"), "/vsock.bpf")),
+        Class::Monitor => include_bytes!(concat!(env!("OUT_DIR"), "/monitor.bpf")),
+        Class::Vcpu => include_bytes!(concat!(env!("OUT_DIR"), "/vcpu.bpf")),
+        Class::Io => include_bytes!(concat!(env!("OUT_DIR"), "/io.bpf")),
     }
 }
 
@@ -36,10 +57,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn there_is_one_for_each_process_here() {
-        for filter in [GUARD, VSOCK] {
-            let present = Filter::from_bytes(filter).unwrap().is_some();
-            assert_eq!(present, cfg!(target_arch = "x86_64"));
+    fn there_is_one_for_each_class() {
+        for class in [Class::Guard, Class::Vsock, Class::Monitor, Class::Vcpu, Class::Io] {
+            let present = filter(class).unwrap().is_some();
+            assert_eq!(present, cfg!(target_arch = "x86_64"), "{class:?}");
         }
     }
 }

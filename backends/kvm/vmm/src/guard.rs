@@ -18,7 +18,7 @@ use std::process::ExitCode;
 use microagent_confine::{Limits, Rules, Ruleset, Signals, forbid_new_privileges};
 use microagent_vmm_protocol::{FIRST_PASSED_FD, GuardReport, GuardSpec, LIFE_FD, MAX_PASSED_FDS};
 
-use crate::filters;
+use crate::filters::{self, Class};
 use crate::inherited::{self, InheritedError};
 use crate::life::Life;
 use crate::log::chain;
@@ -136,7 +136,7 @@ fn confine(spec: &GuardSpec) -> Result<(), String> {
     if ruleset.is_supported() {
         ruleset.restrict_self().map_err(|e| chain(&e))?;
     }
-    filters::guard().map_err(|e| chain(&e))
+    filters::install(Class::Guard).map_err(|e| chain(&e))
 }
 
 fn check(spec: &GuardSpec) -> Result<(), GuardError> {

@@ -61,6 +61,23 @@ pub(crate) fn take_and_pass<const N: usize>(
     Ok((wanted.map(|(fd, _)| own(fd)), passed_fds.map(|(fd, ..)| own(fd)).collect()))
 }
 
+/// As [`take`], with a descriptor behind those that are `wanted` which need not be there.
+pub(crate) fn take_with_optional<const N: usize>(
+    wanted: [(RawFd, &'static str); N],
+    (fd, what): (RawFd, &'static str),
+) -> Result<([OwnedFd; N], Option<OwnedFd>), InheritedError> {
+    // SAFETY: only looked at; an invalid number is answered with EBADF.
+    let is_there = rustix::io::fcntl_getfd(unsafe { BorrowedFd::borrow_raw(fd) }).is_ok();
+    let last = if is_there { fd..fd + 1 } else { fd..fd };
+    let (taken, mut optional) = take_and_pass(wanted, last)?;
+    let optional = optional.pop();
+    if let Some(optional) = &optional {
+        rustix::io::fcntl_setfd(optional, FdFlags::CLOEXEC)
+            .map_err(|e| InheritedError::Missing { fd, what, source: e.into() })?;
+    }
+    Ok((taken, optional))
+}
+
 fn close_range(first: RawFd, last: RawFd) -> Result<(), InheritedError> {
     if first > last {
         return Ok(());

@@ -17,7 +17,7 @@ use vhost::vhost_user::Listener;
 use vhost_user_backend::VhostUserDaemon;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
-use crate::filters;
+use crate::filters::{self, Class};
 use crate::inherited::{self, InheritedError};
 use crate::life::Life;
 use crate::log::chain;
@@ -133,7 +133,7 @@ fn serve_frontend(device: Vsock, listener: UnixListener) -> Result<(), ServeErro
     wait_for_frontend(&listener)?;
     daemon.start(&mut Listener::from(listener)).map_err(ServeError::Serve)?;
     // All threads exist now, and the guest has not run yet.
-    filters::vsock().map_err(|e| ServeError::Confine(e.into()))?;
+    filters::install(Class::Vsock).map_err(|e| ServeError::Confine(e.into()))?;
     match daemon.wait() {
         Ok(()) | Err(vhost_user_backend::Error::HandleRequest(_)) => Ok(()),
         Err(error) => Err(ServeError::Serve(error)),

@@ -14,9 +14,13 @@ pub(crate) fn ignore_what_ends_a_session() -> io::Result<()> {
     for signal in SESSION {
         set(signal, libc::SIG_IGN)?;
     }
-    // Inherited as ignored it would take the child's exit status away; a console that can
-    // grow no further must be an error, not the end.
+    // Inherited as ignored it would take the child's exit status away.
     set(libc::SIGCHLD, libc::SIG_DFL)?;
+    ignore_longest_file()
+}
+
+/// Makes a file that can grow no further an error instead of the end.
+pub(crate) fn ignore_longest_file() -> io::Result<()> {
     set(libc::SIGXFSZ, libc::SIG_IGN)
 }
 

@@ -9,11 +9,11 @@ use std::process::{Child, Command, Stdio};
 
 use microagent_confine::{LandlockError, Limits, Rules, Ruleset};
 use microagent_vmm_protocol::GuardSpec;
-use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
 
+use crate::confine::root_is_denied;
 use crate::signals;
 
 /// How many descriptors a hypervisor may have open: several per queue of each of a few
@@ -116,11 +116,4 @@ impl Fences {
         }
         Ok(())
     }
-}
-
-/// Listing the root directory, which anybody may, fails with `EACCES` under any ruleset that
-/// does not name it.
-fn root_is_denied() -> bool {
-    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    rustix::fs::open(c"/", flags, Mode::empty()).is_err_and(|e| e == Errno::ACCESS)
 }
