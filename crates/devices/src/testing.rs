@@ -2,6 +2,7 @@
 
 mod activation;
 mod bad_chain;
+mod endure;
 mod mmio_driver;
 mod queue;
 
@@ -9,6 +10,7 @@ use vm_memory::{GuestAddress, GuestMemoryMmap};
 
 pub use activation::{Recorder, activation};
 pub use bad_chain::{BAD_CHAINS, BadChain};
+pub use endure::endure;
 pub use mmio_driver::MmioDriver;
 pub use queue::{Buffer, Descriptor, DriverQueue};
 

@@ -4,3 +4,4 @@ mod driver;
 mod flow;
 mod hostile;
 mod shutdown;
+mod transport;

@@ -84,9 +84,12 @@ impl VirtioDevice for VirtioVsock {
         Ok(())
     }
 
+    /// What a host program wants of a driver that never was there is kept for the first one,
+    /// which begins with a reset.
     fn reset(&mut self) {
-        self.active = None;
-        self.device.reset();
+        if self.active.take().is_some() {
+            self.device.reset();
+        }
     }
 
     fn queue_kicked(&mut self, queue: usize) -> Result<(), DeviceError> {

@@ -10,8 +10,10 @@ use crate::virtio::rng::Rng;
 const BASE: u32 = p::ACKNOWLEDGE | p::DRIVER;
 const VALUES: [u32; 12] = [0, 1, 2, 3, 8, 15, 64, 128, 0x8000, 0x1_0000, 0x8000_0000, u32::MAX];
 
-/// Ways into every state that a device can be in.
-const STATES: [(&str, fn(&Guest)); 8] = [
+/// A state that a device can be in, and the way there.
+type State = (&'static str, fn(&Guest));
+
+const STATES: [State; 8] = [
     ("new", |_| {}),
     ("acknowledged", |guest| guest.driver.write(p::STATUS, p::ACKNOWLEDGE)),
     ("driven", |guest| guest.driver.write(p::STATUS, BASE)),
