@@ -7,6 +7,7 @@ mod config_space;
 pub mod console;
 pub mod device;
 pub mod mmio;
+pub mod net;
 mod ring;
 pub mod rng;
 mod vectored;
