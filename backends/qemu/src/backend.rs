@@ -7,10 +7,10 @@ use microagent_backend::{
     Acceleration, Backend, Capabilities, Error, ErrorKind, IsolationPlan, Lifetime, Limits,
     Machine, PowerOff, Result, RunDir,
 };
-use microagent_guarded::{absolute_dir, admitted, landlock_works, memory};
+use microagent_guarded::{KvmProbe, absolute_dir, admitted, landlock_works, memory};
 use microagent_machine::{Arch, Feature, MachineSpec};
 
-use crate::acceleration::{Host, decide};
+use crate::acceleration::decide;
 use crate::argv::Facts;
 use crate::build::{Parts, build};
 use crate::cache::Cache;
@@ -28,13 +28,15 @@ pub(crate) const NAME: &str = "qemu";
 pub struct QemuBackend {
     options: QemuOptions,
     cache: Cache,
+    kvm: KvmProbe,
 }
 
 impl QemuBackend {
     /// A backend with these options. Nothing is looked for before it is asked something.
     pub fn new(options: QemuOptions) -> Self {
         let cache = Cache::new(options.cache_dir.clone());
-        Self { options, cache }
+        let kvm = KvmProbe::new(options.cache_dir.as_deref());
+        Self { options, cache, kvm }
     }
 
     /// What there is to make machines of.
@@ -48,7 +50,7 @@ impl QemuBackend {
         let program = locate(self.options.program.as_deref())?;
         let identity = self.cache.identity(&program).await?;
         check(&program, &identity)?;
-        let acceleration = decide(self.options.accel, &Host::look())?;
+        let acceleration = decide(self.options.accel, &self.kvm, vmm).await?;
         Ok(Found { program, identity, acceleration })
     }
 }

@@ -14,3 +14,10 @@ pub const MAX_RECORD_LEN: u64 = 64 << 10;
 pub(crate) const MAX_QUOTED_LOG: u64 = 1 << 10;
 /// Most answers that a cache remembers.
 pub(crate) const MAX_CACHED: usize = 16;
+
+/// How long finding out what KVM is may take: its guest's 2 s, and what a busy host adds.
+pub(crate) const PROBE_WITHIN: Duration = Duration::from_secs(15);
+/// How much of what it says is read, in bytes.
+pub(crate) const MAX_PROBE_OUTPUT: u64 = 8 << 10;
+/// Longest evidence, in bytes.
+pub(crate) const MAX_EVIDENCE: usize = 1 << 10;
