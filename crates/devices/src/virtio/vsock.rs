@@ -16,6 +16,7 @@ mod hybrid;
 mod metrics;
 mod packet;
 mod protocol;
+mod queues;
 mod sockets;
 mod table;
 #[cfg(test)]
@@ -23,9 +24,10 @@ mod tests;
 mod virtio;
 
 pub use config::{Config, ConfigSpace};
-pub use device::{Queues, Used, Vsock, VsockError};
+pub use device::{Vsock, VsockError};
 pub use hybrid::{ConnectRequest, parse_connect};
 pub use metrics::Metrics;
 pub use packet::{Header, Kind};
 pub use protocol::{HEADER_LEN, HOST_CID, QUEUE_RX, QUEUE_TX};
+pub use queues::{Queues, Turn, Used};
 pub use virtio::VirtioVsock;

@@ -15,11 +15,12 @@ use super::hybrid::{self, ConnectRequest};
 use super::metrics::Metrics;
 use super::packet::{Header, Kind};
 use super::protocol::{HEADER_LEN, HOST_CID};
+use super::queues::{Queues, Turn, Used};
 use super::sockets::{Happening, Readiness, Sockets, Token};
 use super::table::{Peer, Table};
 use crate::virtio::buffers::{BadChain, Buffers, Direction};
 
-/// How many packets of the guest are taken before the other direction gets its turn.
+/// How many packets go in one direction before the other one gets its turn.
 const BATCH: usize = 64;
 /// How many refusals may wait for the guest to make room for them; then nothing more is taken
 /// from it.
@@ -63,24 +64,6 @@ pub enum VsockError {
     /// The system gives no descriptors to wait on.
     #[error("cannot make what waits for sockets")]
     Sockets(#[source] io::Error),
-}
-
-/// The queues of an active device.
-#[derive(Debug)]
-pub struct Queues<'q> {
-    /// The queue whose buffers the device fills.
-    pub rx: &'q mut Queue,
-    /// The queue whose buffers the driver fills.
-    pub tx: &'q mut Queue,
-}
-
-/// Which queues have buffers that were used, so that the driver may want to be told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Used {
-    /// [`Queues::rx`].
-    pub rx: bool,
-    /// [`Queues::tx`].
-    pub tx: bool,
 }
 
 impl Vsock {
@@ -129,26 +112,35 @@ impl Vsock {
         self.refusals.clear();
     }
 
-    /// Does all there is to do now, in both directions.
+    /// Does all there is to do now, in both directions, for as long as a driver makes more.
     pub fn process<M: GuestMemory>(&mut self, memory: &M, queues: Queues<'_>) -> Used {
         let Queues { rx, tx } = queues;
-        let mut used = Used::default();
+        let mut all = Used::default();
+        loop {
+            let turn = self.turn(memory, Queues { rx: &mut *rx, tx: &mut *tx });
+            let (Turn::Done(used) | Turn::Unfinished(used)) = turn;
+            all = all | used;
+            if let Turn::Done(_) = turn {
+                return all;
+            }
+        }
+    }
+
+    /// Does a part of it that is bounded, for a driver that never pauses.
+    pub fn turn<M: GuestMemory>(&mut self, memory: &M, queues: Queues<'_>) -> Turn {
+        let Queues { rx, tx } = queues;
         for queue in [&mut *rx, &mut *tx] {
             // Fails for a queue that the driver broke, which then has no chains either.
             let _ = queue.disable_notification(memory);
         }
-        loop {
-            self.notice_host();
-            let taken = self.take_from_guest(memory, tx);
-            let was_blocked = self.is_blocked();
-            let given = self.give_to_guest(memory, rx);
-            used.tx |= taken > 0;
-            used.rx |= given > 0;
-            let unblocked = was_blocked && !self.is_blocked();
-            if taken < BATCH && !unblocked {
-                return used;
-            }
-        }
+        self.notice_host();
+        let taken = self.take_from_guest(memory, tx);
+        let was_blocked = self.is_blocked();
+        let given = self.give_to_guest(memory, rx);
+        let used = Used { rx: given > 0, tx: taken > 0 };
+        let unblocked = was_blocked && !self.is_blocked();
+        let all_is_done = taken < BATCH && given < BATCH && !unblocked;
+        if all_is_done { Turn::Done(used) } else { Turn::Unfinished(used) }
     }
 
     /// Takes note of what host programs did. An inactive device, which has no queues, keeps
@@ -328,11 +320,15 @@ impl Vsock {
         }
     }
 
-    /// Fills the guest's buffers as long as there are any and there is something to fill them
-    /// with, and says how many were used.
+    fn has_something_to_give(&mut self) -> bool {
+        !self.refusals.is_empty() || self.table.first_scheduled().is_some()
+    }
+
+    /// Fills up to [`BATCH`] of the guest's buffers, as long as there are any and there is
+    /// something to fill them with, and says how many were used.
     fn give_to_guest<M: GuestMemory>(&mut self, memory: &M, rx: &mut Queue) -> usize {
         let mut given = 0;
-        while !self.refusals.is_empty() || self.table.first_scheduled().is_some() {
+        while given < BATCH && self.has_something_to_give() {
             let Some(chain) = next_chain(memory, rx) else { break };
             let head = chain.head_index();
             let len = match self.fill(Buffers::new(memory, chain, Direction::ToDriver)) {

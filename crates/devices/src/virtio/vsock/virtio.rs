@@ -1,6 +1,7 @@
 //! The device as a [`VirtioDevice`]: for a transport of our own, with its queues and memory.
 
 use std::fmt;
+use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -10,18 +11,26 @@ use virtio_bindings::virtio_ring::{VIRTIO_RING_F_EVENT_IDX, VIRTIO_RING_F_INDIRE
 use virtio_queue::{Queue, QueueT};
 use vm_memory::GuestMemoryMmap;
 
-use super::device::{Queues, Used, Vsock};
+use super::device::Vsock;
 use super::protocol::{QUEUE_RX, QUEUE_TX};
+use super::queues::{Queues, Turn, Used};
+use crate::virtio::again::Again;
 use crate::virtio::config_space;
 use crate::virtio::device::{
     Activation, Counters, DeviceError, DeviceType, Interrupt, VirtioDevice,
 };
+
+/// How many turns of both directions there are before other devices get theirs.
+const TURNS: usize = 4;
+/// Which of the host's events is the device's own wish to be called again.
+const AGAIN: usize = 1;
 
 /// A [`Vsock`] with the queues that a driver gave it. The third, for events (5.10.2), is never
 /// used: connections end when their machine does.
 #[derive(Debug)]
 pub struct VirtioVsock {
     device: Vsock,
+    again: Again,
     active: Option<Active>,
 }
 
@@ -34,8 +43,11 @@ struct Active {
 
 impl VirtioVsock {
     /// Makes an inactive device.
-    pub fn new(device: Vsock) -> Self {
-        Self { device, active: None }
+    ///
+    /// # Errors
+    /// The system gives no more descriptors.
+    pub fn new(device: Vsock) -> io::Result<Self> {
+        Ok(Self { device, again: Again::new()?, active: None })
     }
 
     fn process(&mut self) -> Result<(), DeviceError> {
@@ -44,8 +56,18 @@ impl VirtioVsock {
             return Ok(());
         };
         let Active { memory, rx, tx, .. } = &mut *active;
-        let used = self.device.process(memory, Queues { rx, tx });
-        active.tell(used)?;
+        let mut all = Used::default();
+        for left in (0..TURNS).rev() {
+            let turn = self.device.turn(memory, Queues { rx: &mut *rx, tx: &mut *tx });
+            let (Turn::Done(used) | Turn::Unfinished(used)) = turn;
+            all = all | used;
+            match turn {
+                Turn::Done(_) => break,
+                Turn::Unfinished(_) if left == 0 => self.again.ask(),
+                Turn::Unfinished(_) => {}
+            }
+        }
+        active.tell(all)?;
         active.check()
     }
 }
@@ -97,10 +119,13 @@ impl VirtioDevice for VirtioVsock {
     }
 
     fn host_events(&self) -> Vec<BorrowedFd<'_>> {
-        vec![self.device.as_fd()]
+        vec![self.device.as_fd(), self.again.as_fd()]
     }
 
-    fn host_ready(&mut self, _event: usize) -> Result<(), DeviceError> {
+    fn host_ready(&mut self, event: usize) -> Result<(), DeviceError> {
+        if event == AGAIN {
+            self.again.answered();
+        }
         self.process()
     }
 

@@ -1,5 +1,6 @@
 //! A device from start to reset, and again.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -7,9 +8,10 @@ use std::thread;
 use virtio_queue::QueueT;
 
 use super::fixture::{EVENT_IDX, Guest, VERSION_1};
-use crate::testing::{Buffer, MmioDriver, memory};
+use crate::testing::{Buffer, DriverQueue, MmioDriver, memory};
 use crate::virtio::device::{Activation, Counters, DeviceError, DeviceType, VirtioDevice};
 use crate::virtio::mmio::protocol as p;
+use crate::virtio::rng::Rng;
 
 #[test]
 fn kicks_come_from_registers_and_from_the_host() {
@@ -183,7 +185,7 @@ fn an_interrupt_handler_does_not_wait_for_a_device_at_work() {
     let (started, at_work) = mpsc::channel();
     let device = Busy(Mutex::new(stopped), started);
     let driver = Arc::new(MmioDriver::new(Box::new(device), &memory).unwrap());
-    let mut queue = crate::testing::DriverQueue::new(&memory, 0x1000, 8);
+    let mut queue = DriverQueue::new(&memory, 0x1000, 8);
     queue.offer(&[Buffer::Writable(0x8000, 8)]);
     assert!(driver.bring_up(VERSION_1, &[&queue]));
     let io = thread::spawn({
@@ -195,4 +197,36 @@ fn an_interrupt_handler_does_not_wait_for_a_device_at_work() {
     assert!(!io.is_finished());
     stop.send(()).unwrap();
     io.join().unwrap();
+}
+
+#[test]
+fn registers_and_queues_at_once() {
+    let memory = memory(0x1_0000);
+    let driver = MmioDriver::new(Box::new(Rng::new().unwrap()), &memory).unwrap();
+    let driver = &driver;
+    let mut queue = DriverQueue::new(&memory, 0x1000, 8);
+    let is_over = &AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                driver.transport().queue_kicked(0);
+                driver.transport().host_ready(0);
+            }
+        });
+        scope.spawn(move || {
+            while !is_over.load(Ordering::Relaxed) {
+                driver.acknowledge();
+                driver.read(p::STATUS);
+            }
+        });
+        for _ in 0..300 {
+            driver.reset();
+            queue.renew();
+            assert!(driver.bring_up(VERSION_1, &[&queue]));
+            let head = queue.offer(&[Buffer::Writable(0x8000, 64)]);
+            driver.kick(0);
+            assert_eq!(queue.take_used(), Some((head, 64)));
+        }
+        is_over.store(true, Ordering::Relaxed);
+    });
 }

@@ -3,6 +3,7 @@
 use std::io::{Read, Write};
 use std::os::unix::net::{UnixListener, UnixStream};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use tempfile::TempDir;
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
 use virtio_bindings::virtio_ring::VIRTIO_RING_F_EVENT_IDX;
@@ -25,7 +26,7 @@ fn device() -> (Box<VirtioVsock>, TempDir) {
     let listener = UnixListener::bind(&path).unwrap();
     let socket = path.to_str().unwrap().to_owned();
     let device = Vsock::new(Config { guest_cid: CID, socket, listener }).unwrap();
-    (Box::new(VirtioVsock::new(device)), dir)
+    (Box::new(VirtioVsock::new(device).unwrap()), dir)
 }
 
 fn queues(memory: &GuestMemoryMmap) -> [DriverQueue<'_>; 3] {
@@ -149,6 +150,40 @@ fn a_host_program_that_comes_before_the_driver() {
     driver.kick(0);
     let (_, len) = rx.take_used().unwrap();
     assert_eq!((received(&memory, len).0.op, len), (op::REQUEST, LEN));
+}
+
+#[test]
+fn a_driver_that_never_pauses_does_not_keep_the_device() {
+    let memory = memory(0x10_0000);
+    let (device, _dir) = device();
+    let driver = MmioDriver::new(device, &memory).unwrap();
+    // More than there is in one go: each queue is as long as it can be.
+    let rx = DriverQueue::new(&memory, 0x1000, 256);
+    let mut tx = DriverQueue::new(&memory, 0x4000, 256);
+    assert!(driver.bring_up(FEATURES, &[&rx, &tx]));
+    memory.write_slice(&packet(9, op::CREDIT_UPDATE, b""), GuestAddress(TX_DATA)).unwrap();
+    for _ in 0..256 {
+        tx.offer(&[Buffer::Readable(TX_DATA, LEN)]);
+    }
+    driver.kick(QUEUE_TX as u32);
+    let taken = std::iter::from_fn(|| tx.take_used()).count();
+    assert_eq!(taken, 256);
+    // It asked for another turn, and finds that there is nothing more.
+    let mut asked = Vec::new();
+    driver
+        .transport()
+        .each_host_event(|number, event| {
+            let mut fds = [PollFd::new(&event, PollFlags::IN)];
+            let ready = poll(&mut fds, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).unwrap();
+            if ready > 0 {
+                asked.push(number);
+            }
+            Ok::<(), ()>(())
+        })
+        .unwrap();
+    assert_eq!(asked, [1]);
+    driver.transport().host_ready(1);
+    assert_eq!(driver.status() & p::NEEDS_RESET, 0);
 }
 
 #[test]
