@@ -3,3 +3,4 @@
 mod driver;
 mod hostile;
 mod requests;
+mod transport;

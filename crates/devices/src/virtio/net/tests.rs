@@ -5,3 +5,4 @@ mod from_guest;
 mod hostile;
 mod life;
 mod to_guest;
+mod transport;
