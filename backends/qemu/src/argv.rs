@@ -138,7 +138,7 @@ mod known;
 mod tests {
     use std::os::unix::ffi::OsStrExt;
 
-    use microagent_machine::{Arch, Cid, DiskId, KernelFormat, MiB, Vsock};
+    use microagent_machine::{Arch, Cid, DeviceArguments, DiskId, KernelFormat, MiB, Vsock};
 
     use super::*;
 
@@ -148,6 +148,7 @@ mod tests {
             format: KernelFormat::Vmlinux,
             initramfs: "/run/initramfs, with a comma".into(),
             cmdline: "quiet".into(),
+            device_arguments: DeviceArguments::Unknown,
         }
     }
 

@@ -17,7 +17,8 @@ use async_trait::async_trait;
 use microagent_machine::MachineSpec;
 
 use crate::{
-    Capabilities, ConsoleLog, Exit, Isolation, Lifetime, Result, RunDir, State, VsockSocket,
+    Capabilities, ConsoleLog, Exit, Isolation, Lifetime, MachineStats, Result, RunDir, State,
+    VsockSocket,
 };
 
 /// A way of running machines.
@@ -103,6 +104,11 @@ pub trait Machine: Send + Sync {
     fn as_pause(&self) -> Option<&dyn Pause> {
         None
     }
+
+    /// Counters, where the backend keeps any.
+    fn as_stats(&self) -> Option<&dyn Stats> {
+        None
+    }
 }
 
 /// Stopping the vCPUs for a while.
@@ -119,4 +125,14 @@ pub trait Pause: Send + Sync {
     /// # Errors
     /// `InvalidState` unless it is `Paused`.
     async fn resume(&self) -> Result<()>;
+}
+
+/// What a machine counts.
+#[async_trait]
+pub trait Stats: Send + Sync {
+    /// The counters now.
+    ///
+    /// # Errors
+    /// `InvalidState` once it is `Stopped`.
+    async fn read(&self) -> Result<MachineStats>;
 }

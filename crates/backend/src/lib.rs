@@ -17,15 +17,17 @@ mod exit;
 mod isolation;
 mod lifetime;
 mod run_dir;
+mod stats;
 mod vsock;
 
 pub use admit::{Rejection, admit};
 pub use capabilities::{Acceleration, Capabilities, IsolationPlan, Limits, PowerOff};
 pub use console::ConsoleLog;
-pub use contract::{Backend, Machine, Pause};
+pub use contract::{Backend, Machine, Pause, Stats};
 pub use error::{Error, ErrorKind, Result};
 pub use exit::{Exit, State};
 pub use isolation::{Isolation, ProcessIsolation};
 pub use lifetime::Lifetime;
 pub use run_dir::RunDir;
+pub use stats::{DeviceStats, MachineStats, VcpuStats};
 pub use vsock::VsockSocket;

@@ -126,7 +126,7 @@ pub(crate) struct RunArgs {
     /// Network: isolated, which is no network device and the default for now
     #[arg(long, value_name = "MODE")]
     pub(crate) network: Option<String>,
-    /// Backend: auto, qemu[:accel=kvm|tcg], or the path of a QEMU
+    /// Backend: auto, kvm, qemu[:accel=kvm|tcg], or the path of a QEMU
     #[arg(long, value_name = "WHAT", env = "MICROAGENT_SUPERVISOR")]
     pub(crate) supervisor: Option<String>,
     /// When to ask the registry

@@ -4,6 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use microagent_backend::Backend;
+use microagent_kvm::{KvmBackend, KvmOptions};
 use microagent_qemu::{QemuBackend, QemuOptions};
 use microagent_supervisor::{Entry, Registry, Wanted};
 use microagent_workspace::{Config, StateDir, Tools};
@@ -68,7 +69,16 @@ fn executable_dir() -> Option<PathBuf> {
 fn registry(state: &StateDir) -> Registry {
     let reserved = |name, recognises| Entry { name, automatic: false, recognises, make: None };
     Registry::new(vec![
-        reserved("kvm", |_| false),
+        Entry {
+            name: "kvm",
+            automatic: true,
+            // It is started as a part of this program, by its name.
+            recognises: |_| false,
+            make: Some(Box::new({
+                let cache = state.cache();
+                move |wanted| kvm(wanted, &cache)
+            })),
+        },
         reserved("cloud-hypervisor", |line| line.starts_with("cloud-hypervisor ")),
         Entry {
             name: "qemu",
@@ -80,6 +90,16 @@ fn registry(state: &StateDir) -> Registry {
             })),
         },
     ])
+}
+
+fn kvm(wanted: Wanted<'_>, cache: &Path) -> microagent_backend::Result<Box<dyn Backend>> {
+    let mut options = match wanted {
+        Wanted::Options(text) => KvmOptions::parse_options(text)?,
+        Wanted::Program(_) => KvmOptions::default(),
+    };
+    options.monitor = monitor()?;
+    options.cache_dir = cache.exists().then(|| cache.to_path_buf());
+    Ok(Box::new(KvmBackend::new(options)))
 }
 
 fn qemu(wanted: Wanted<'_>, cache: &Path) -> microagent_backend::Result<Box<dyn Backend>> {

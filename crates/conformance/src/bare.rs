@@ -10,7 +10,7 @@ mod elf;
 use std::fs;
 use std::path::Path;
 
-use microagent_machine::{Boot, KernelFormat};
+use microagent_machine::{Boot, DeviceArguments, KernelFormat};
 
 use crate::{Failure, Guests, Script};
 
@@ -39,5 +39,6 @@ fn boot(dir: &Path, file: &[u8], format: KernelFormat) -> Result<Boot, Failure> 
     fs::write(&kernel, file)?;
     // Nobody reads it.
     fs::write(&initramfs, [0; 512])?;
-    Ok(Boot { kernel, format, initramfs, cmdline: String::new() })
+    let (cmdline, device_arguments) = (String::new(), DeviceArguments::Unknown);
+    Ok(Boot { kernel, format, initramfs, cmdline, device_arguments })
 }

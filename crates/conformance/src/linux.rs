@@ -5,7 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use microagent_machine::{Boot, KernelFormat};
+use microagent_machine::{Boot, DeviceArguments, KernelFormat};
 
 use crate::{End, Failure, Guests, Script, Step};
 
@@ -28,6 +28,7 @@ find_disk() {
 pub struct LinuxGuests {
     kernel: PathBuf,
     format: KernelFormat,
+    device_arguments: DeviceArguments,
     busybox: PathBuf,
     vsock: fn() -> Result<PathBuf, String>,
 }
@@ -37,7 +38,14 @@ impl LinuxGuests {
     /// `mount`, `dd`, `head` and `reboot`.
     pub fn new(kernel: PathBuf, format: KernelFormat, busybox: PathBuf) -> Self {
         let vsock = || Err("these guests have no program that uses vsock".to_owned());
-        Self { kernel, format, busybox, vsock }
+        let device_arguments = DeviceArguments::Unknown;
+        Self { kernel, format, device_arguments, busybox, vsock }
+    }
+
+    /// The same for a kernel of which this is known.
+    #[must_use]
+    pub fn with_device_arguments(self, device_arguments: DeviceArguments) -> Self {
+        Self { device_arguments, ..self }
     }
 
     /// The same with the program that does [`Step::Call`] and [`Step::Serve`], or the
@@ -68,7 +76,8 @@ impl Guests for LinuxGuests {
         fs::write(&initramfs, cpio.end())?;
         // A guest that panics ends the machine at once.
         let cmdline = "panic=-1 quiet".to_owned();
-        Ok(Boot { kernel: self.kernel.clone(), format: self.format, initramfs, cmdline })
+        let (kernel, format) = (self.kernel.clone(), self.format);
+        Ok(Boot { kernel, format, initramfs, cmdline, device_arguments: self.device_arguments })
     }
 }
 

@@ -5,6 +5,10 @@ use rustix::mount::{MountFlags, mount_remount};
 use rustix::system::{RebootCommand, reboot};
 
 use crate::console::say;
+use crate::sys::port;
+
+/// Where the native monitor takes any write for the end of the machine.
+const EXIT_PORT: u16 = 0x604;
 
 /// Writes back what outlives the machine and leaves its file systems clean.
 pub(crate) fn write_back(root: &RootDisk, mounts: &[Mount]) {
@@ -25,13 +29,16 @@ pub(crate) fn write_back(root: &RootDisk, mounts: &[Mount]) {
 }
 
 /// Ends the machine by the call on which its monitor exits.
-///
-/// The exit port of the native monitor is not written to yet: a restart ends that monitor
-/// too, as it ends every machine here.
 pub(crate) fn end(how: PowerOff) -> ! {
     let command = match how {
-        PowerOff::Reset | PowerOff::ExitPort => RebootCommand::Restart,
+        PowerOff::Reset => RebootCommand::Restart,
         PowerOff::Acpi => RebootCommand::PowerOff,
+        PowerOff::ExitPort => {
+            // Nothing comes back from it, unless the kernel was built without `ioperm` and lets
+            // nobody write to a port. A restart ends that monitor as well.
+            let _ = port::write_byte(EXIT_PORT, 0);
+            RebootCommand::Restart
+        }
     };
     if let Err(error) = reboot(command) {
         say(format_args!("end the machine: {error}"));

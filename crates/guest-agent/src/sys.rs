@@ -2,4 +2,5 @@
 //! this package with `unsafe` in them.
 
 pub(crate) mod ioctl;
+pub(crate) mod port;
 pub(crate) mod process;

@@ -4,16 +4,19 @@ use std::collections::BTreeSet;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use microagent_machine::{Arch, KernelFormat};
+use microagent_machine::{Arch, DeviceArguments, KernelFormat};
 
 use crate::digest;
 use crate::error::KernelError;
+use crate::facts::Facts;
 use crate::inspect::{self, inspect};
 use crate::manifest::Manifest;
 use crate::stamp;
 
 /// The name of an installed kernel, whatever its format.
 pub(crate) const KERNEL: &str = "vmlinux";
+/// The feature of a manifest by which a compressed kernel says what an uncompressed one shows.
+const DEVICE_ARGUMENTS: &str = "device-arguments";
 /// The name of the manifest beside it.
 pub(crate) const MANIFEST: &str = "manifest.json";
 
@@ -39,6 +42,9 @@ pub struct Kernel {
     pub sha256: Option<String>,
     /// What its manifest says that it has built in; empty where that is not known.
     pub features: BTreeSet<String>,
+    /// Whether it can be told of its devices by arguments: by its manifest, or because an
+    /// uncompressed kernel shows it.
+    pub device_arguments: DeviceArguments,
     /// Where it comes from.
     pub source: Source,
 }
@@ -101,8 +107,8 @@ impl Catalogue {
         match places.iter().find(|(dir, _)| dir.join(KERNEL).exists()) {
             Some((dir, source)) => {
                 let path = dir.join(KERNEL);
-                let manifest = self.checked(&path)?;
-                Ok(Kernel::recorded(path, manifest, *source))
+                let (manifest, facts) = self.checked(&path)?;
+                Ok(Kernel::recorded(path, manifest, &facts, *source))
             }
             None => Err(KernelError::NotInstalled {
                 searched: places.iter().map(|(dir, _)| dir.join(KERNEL)).collect(),
@@ -116,7 +122,10 @@ impl Catalogue {
         let there = places.into_iter().map(|(dir, source)| (dir.join(KERNEL), source));
         there
             .filter(|(path, _)| path.exists())
-            .map(|(path, source)| ListedKernel { manifest: self.checked(&path), path, source })
+            .map(|(path, source)| {
+                let manifest = self.checked(&path).map(|(manifest, _)| manifest);
+                ListedKernel { manifest, path, source }
+            })
             .collect()
     }
 
@@ -157,20 +166,22 @@ impl Catalogue {
         let format = inspect(path)?.format;
         // A manifest that happens to stand beside a user's file says something of it only if
         // it is about these very bytes.
-        if let Ok(manifest) = self.checked(path) {
-            return Ok(Kernel::recorded(path.to_owned(), manifest, Source::Explicit));
+        if let Ok((manifest, facts)) = self.checked(path) {
+            return Ok(Kernel::recorded(path.to_owned(), manifest, &facts, Source::Explicit));
         }
+        let facts = self.facts(path)?;
         Ok(Kernel {
             path: path.to_owned(),
             format,
             sha256: None,
             features: BTreeSet::new(),
+            device_arguments: device_arguments(&BTreeSet::new(), &facts),
             source: Source::Explicit,
         })
     }
 
     /// The manifest beside `path`, if it is the manifest of what is in `path`.
-    fn checked(&self, path: &Path) -> Result<Manifest, KernelError> {
+    fn checked(&self, path: &Path) -> Result<(Manifest, Facts), KernelError> {
         let format = inspect(path)?.format;
         let manifest_path = path.with_file_name(MANIFEST);
         let bad = |why: &str| KernelError::BadManifest {
@@ -181,10 +192,14 @@ impl Catalogue {
         if manifest.format != format {
             return Err(bad("names another format than the kernel has"));
         }
+        let facts = self.facts(path)?;
+        digest::compare(path, &manifest.sha256, &facts.sha256)?;
+        Ok((manifest, facts))
+    }
+
+    fn facts(&self, path: &Path) -> Result<Facts, KernelError> {
         let (mut file, _) = inspect::open(path)?;
-        let got = stamp::sum(&mut file, &self.stamps()).map_err(KernelError::io("read", path))?;
-        digest::compare(path, &manifest.sha256, &got)?;
-        Ok(manifest)
+        stamp::facts(&mut file, &self.stamps()).map_err(KernelError::io("read", path))
     }
 
     fn stamps(&self) -> PathBuf {
@@ -193,15 +208,24 @@ impl Catalogue {
 }
 
 impl Kernel {
-    fn recorded(path: PathBuf, manifest: Manifest, source: Source) -> Self {
+    fn recorded(path: PathBuf, manifest: Manifest, facts: &Facts, source: Source) -> Self {
         let Manifest { format, sha256, features, .. } = manifest;
-        Kernel { path, format, sha256: Some(sha256), features, source }
+        let device_arguments = device_arguments(&features, facts);
+        Kernel { path, format, sha256: Some(sha256), features, device_arguments, source }
+    }
+}
+
+fn device_arguments(features: &BTreeSet<String>, facts: &Facts) -> DeviceArguments {
+    match facts.device_arguments || features.contains(DEVICE_ARGUMENTS) {
+        true => DeviceArguments::Understood,
+        false => DeviceArguments::Unknown,
     }
 }
 
 fn hash(path: &Path) -> Result<String, KernelError> {
     let mut file = File::open(path).map_err(KernelError::io("open", path))?;
-    digest::of_file(&mut file).map_err(KernelError::io("read", path))
+    let facts = Facts::of(&mut file).map_err(KernelError::io("read", path))?;
+    Ok(facts.sha256)
 }
 
 #[cfg(test)]

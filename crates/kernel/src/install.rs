@@ -11,6 +11,7 @@ use tempfile::NamedTempFile;
 use crate::catalogue::{Catalogue, KERNEL, Kernel, MANIFEST};
 use crate::digest;
 use crate::error::KernelError;
+use crate::facts::Facts;
 use crate::inspect::{self, inspect};
 use crate::manifest::Manifest;
 
@@ -37,7 +38,7 @@ impl Catalogue {
         let kernel = dir.join(KERNEL);
         // The copy is what gets installed, so the copy is what is judged.
         let got =
-            digest::of_file(copy.as_file_mut()).map_err(KernelError::io("read", copy.path()))?;
+            Facts::of(copy.as_file_mut()).map_err(KernelError::io("read", copy.path()))?.sha256;
         if let Some(expected) = expected {
             digest::compare(from, &expected, &got)?;
         }

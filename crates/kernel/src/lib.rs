@@ -12,6 +12,7 @@ mod catalogue;
 mod digest;
 mod elf;
 mod error;
+mod facts;
 mod inspect;
 mod install;
 mod manifest;

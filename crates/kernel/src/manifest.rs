@@ -39,7 +39,8 @@ pub struct Manifest {
     /// SHA-256 of the configuration fragment that it was built from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub config_sha256: Option<String>,
-    /// What it has built in that a run can use, by name: `ext4`, `vsock`, `dm-snapshot`.
+    /// What it has built in that a run can use, by name: `ext4`, `vsock`, `dm-snapshot`,
+    /// `device-arguments`.
     /// Empty where that is not known.
     #[serde(default)]
     pub features: BTreeSet<String>,

@@ -1,8 +1,8 @@
-//! Remembering the sum of a file that has not changed since it was hashed.
+//! Remembering what reading all of a file showed that has not changed since.
 //!
-//! Hashing 20 MB costs a run tens of milliseconds. A stamp binds the sum to what the kernel
+//! Reading 20 MB costs a run tens of milliseconds. A stamp binds the facts to what the kernel
 //! of the host says of the file (device, inode, length, both times); where any of it differs
-//! the file is hashed again. A stamp is only a shortcut: it is never read from a place that
+//! the file is read again. A stamp is only a shortcut: it is never read from a place that
 //! others can write, and what goes wrong with it costs time, nothing else.
 
 use std::fs::{self, File, Metadata};
@@ -14,6 +14,7 @@ use std::time::{Duration, SystemTime};
 use serde::{Deserialize, Serialize};
 
 use crate::digest;
+use crate::facts::Facts;
 use crate::install::replace;
 
 /// A stamp of ours is about 200 bytes.
@@ -22,7 +23,7 @@ const MAX_STAMP: u64 = 4096;
 /// More stamps than this are not kept: each belongs to one kernel file on this host.
 const MAX_STAMPS: usize = 64;
 
-/// A file that changed less than this before it was hashed gets no stamp: a second change
+/// A file that changed less than this before it was read gets no stamp: a second change
 /// within the granularity of the file system's clock would not be seen.
 const SETTLED: Duration = Duration::from_secs(2);
 
@@ -30,7 +31,7 @@ const SETTLED: Duration = Duration::from_secs(2);
 #[serde(deny_unknown_fields)]
 struct Stamp {
     identity: Identity,
-    sha256: String,
+    facts: Facts,
 }
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,20 +44,20 @@ struct Identity {
     ctime: (i64, i64),
 }
 
-/// The sum of `file`, from its stamp in `stamps` if it has a good one.
-pub(crate) fn sum(file: &mut File, stamps: &Path) -> io::Result<String> {
+/// The facts of `file`, from its stamp in `stamps` if it has a good one.
+pub(crate) fn facts(file: &mut File, stamps: &Path) -> io::Result<Facts> {
     let metadata = file.metadata()?;
     let identity = Identity::of(&metadata);
     let path = stamps.join(format!("{:x}-{:x}.json", identity.dev, identity.ino));
     if let Some(stamp) = read(&path).filter(|stamp| stamp.identity == identity) {
-        return Ok(stamp.sha256);
+        return Ok(stamp.facts);
     }
-    let sha256 = digest::of_file(file)?;
+    let facts = Facts::of(file)?;
     // It may have been written to while it was read.
     if Identity::of(&file.metadata()?) == identity && settled(&metadata) {
-        write(&path, stamps, &Stamp { identity, sha256: sha256.clone() });
+        write(&path, stamps, &Stamp { identity, facts: facts.clone() });
     }
-    Ok(sha256)
+    Ok(facts)
 }
 
 impl Identity {
@@ -81,7 +82,7 @@ fn read(path: &PathBuf) -> Option<Stamp> {
     let mut text = Vec::new();
     File::open(path).ok()?.take(MAX_STAMP).read_to_end(&mut text).ok()?;
     let stamp: Stamp = serde_json::from_slice(&text).ok()?;
-    digest::is_sum(&stamp.sha256).then_some(stamp)
+    digest::is_sum(&stamp.facts.sha256).then_some(stamp)
 }
 
 fn write(path: &Path, stamps: &Path, stamp: &Stamp) {

@@ -11,5 +11,5 @@ mod units;
 
 pub use disk::{Access, Disk, DiskId, InvalidDiskId};
 pub use feature::Feature;
-pub use spec::{Arch, Boot, KernelFormat, MachineSpec, Vsock};
+pub use spec::{Arch, Boot, DeviceArguments, KernelFormat, MachineSpec, Vsock};
 pub use units::{Cid, InvalidCid, MiB};

@@ -72,6 +72,22 @@ pub struct Boot {
     /// Arguments for the guest, without those that a backend adds itself (console, devices
     /// and the way to reset).
     pub cmdline: String,
+    /// Whether the kernel can be told of its devices by arguments.
+    pub device_arguments: DeviceArguments,
+}
+
+/// Whether a kernel can be told of its devices by arguments (`virtio_mmio.device=`, with an
+/// MP table for processors and interrupts). A property of the kernel, so that a backend that
+/// announces devices itself can do it in the one way that this kernel sees, and no more:
+/// a kernel that learnt of them twice would set each up twice.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceArguments {
+    /// It is known to read them.
+    Understood,
+    /// It is not known to; it reads ACPI tables, as every kernel of a distribution does.
+    #[default]
+    Unknown,
 }
 
 /// The kind of a kernel file.

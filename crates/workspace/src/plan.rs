@@ -97,6 +97,7 @@ pub(crate) fn boot(kernel: &microagent_kernel::Kernel, initramfs: PathBuf, verbo
         format: kernel.format,
         initramfs,
         cmdline: format!("{console} {CMDLINE}"),
+        device_arguments: kernel.device_arguments,
     }
 }
 

@@ -63,7 +63,7 @@ const REFUSED: &[(&[&str], &[&str])] = &[
     (&["--platform", "windows/amd64", "x"], &["windows/amd64"]),
     (&["--supervisor", "nonsense", "x"], &["nonsense", "qemu"]),
     (&["--supervisor", "", "x"], &["supervisor"]),
-    (&["--supervisor", "kvm", "x"], &["kvm", "not built yet"]),
+    (&["--supervisor", "kvm:speed=9", "x"], &["speed", "emulated=refuse|allow"]),
     (&["--supervisor", "cloud-hypervisor", "x"], &["cloud-hypervisor", "not built yet"]),
     (&["--supervisor", "qemu:colour=blue", "x"], &["colour", "accel"]),
     (&["--supervisor", "qemu:accel=magic", "x"], &["magic", "kvm", "tcg"]),

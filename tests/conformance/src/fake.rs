@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use microagent_conformance::{End, Failure, Guests, Script, Step};
-use microagent_machine::{Boot, KernelFormat};
+use microagent_machine::{Boot, DeviceArguments, KernelFormat};
 
 /// Guests of the fake backend.
 #[derive(Debug, Clone, Copy, Default)]
@@ -17,7 +17,8 @@ impl Guests for FakeGuests {
         fs::write(&initramfs, "never read")?;
         let words = script.steps.iter().map(word).collect::<Result<Vec<_>, _>>()?;
         let cmdline = format!("{} {}", words.join(" "), end(script.end));
-        Ok(Boot { kernel, format: KernelFormat::Vmlinux, initramfs, cmdline })
+        let (format, device_arguments) = (KernelFormat::Vmlinux, DeviceArguments::Unknown);
+        Ok(Boot { kernel, format, initramfs, cmdline, device_arguments })
     }
 }
 

@@ -5,7 +5,9 @@
 
 mod fake;
 mod guest;
+mod host;
 mod judge;
+mod kvm;
 mod qemu;
 mod wired;
 

@@ -7,7 +7,7 @@ use microagent_backend::Backend;
 use microagent_conformance::{Context, Guests};
 use microagent_fake::FakeBackend;
 
-use crate::{FakeGuests, qemu};
+use crate::{FakeGuests, kvm, qemu};
 
 /// A backend with the guests that it can run.
 #[derive(Clone)]
@@ -36,6 +36,7 @@ pub enum Lacks {
 /// Every backend that there is.
 pub fn wired() -> Vec<Wired> {
     let mut all = vec![Wired::fake(Arc::new(FakeBackend::new()))];
+    all.extend(kvm::wired());
     all.extend(qemu::wired());
     all
 }

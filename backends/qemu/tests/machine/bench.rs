@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use microagent_backend::{Backend, Exit, Lifetime, Machine, RunDir};
 use microagent_machine::{
-    Access, Arch, Boot, Cid, Disk, DiskId, KernelFormat, MachineSpec, MiB, Vsock,
+    Access, Arch, Boot, Cid, DeviceArguments, Disk, DiskId, KernelFormat, MachineSpec, MiB, Vsock,
 };
 use microagent_qemu::{Accel, QemuBackend, QemuOptions};
 use tempfile::TempDir;
@@ -68,6 +68,7 @@ impl Bench {
                 format: KernelFormat::Vmlinux,
                 initramfs: self.top.path().join("initramfs"),
                 cmdline: format!("quiet do={what}"),
+                device_arguments: DeviceArguments::Unknown,
             }),
         }
     }

@@ -6,6 +6,9 @@ use crate::{End, Failure, Script, Step};
 const TURNS_PER_TICK: u32 = 4_000_000;
 /// What Linux prints first in a panic.
 const PANIC: &str = "Kernel panic - not syncing: asked for\n";
+/// A write to this port ends a machine that declares `PowerOff::ExitPort`. Where there is
+/// none it is nobody's, and what follows is a reset.
+const EXIT_PORT: u16 = 0x604;
 
 /// In which mode of the processor code is entered; interrupts are off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,7 +34,11 @@ pub(crate) fn program(script: &Script, mode: Mode, base: u32) -> Result<Vec<u8>,
     }
     match script.end {
         End::Never => code.halt(),
-        End::Reset | End::PowerOff => code.triple_fault(),
+        End::PowerOff => {
+            code.exit();
+            code.triple_fault();
+        }
+        End::Reset => code.triple_fault(),
         End::Panic => {
             code.say(PANIC);
             code.triple_fault();
@@ -92,6 +99,11 @@ impl Code {
 
     fn halt(&mut self) {
         self.add(&[0xfa, 0xf4, 0xeb, 0xfd]); // cli; hlt; jmp to the `hlt`
+    }
+
+    fn exit(&mut self) {
+        self.port(EXIT_PORT);
+        self.add(&[0xee]); // out dx, al
     }
 
     /// An exception without any handler: the processor shuts down, and the machine resets.

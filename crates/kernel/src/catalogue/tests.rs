@@ -84,6 +84,27 @@ fn an_installed_kernel_has_its_sum_and_features() {
 }
 
 #[test]
+fn what_a_kernel_is_told_of_its_devices_is_found_or_recorded() {
+    let places = places();
+    let check = |kernel: &[u8], manifest: Option<&str>, expect| {
+        let path = places.put("own", kernel, manifest);
+        let picked = places.catalogue.pick(Some(&path)).unwrap();
+        assert_eq!(picked.device_arguments, expect, "{manifest:?}");
+        std::fs::remove_dir_all(path.parent().unwrap()).unwrap();
+    };
+    use DeviceArguments::{Understood, Unknown};
+    check(&vmlinux(), None, Unknown);
+    let mut shows = vmlinux();
+    shows.extend(b"virtio_mmio.device\0MPTABLE: OEM ID: ");
+    check(&shows, None, Understood);
+    check(&shows, Some(&manifest(&sum(&shows), "vmlinux")), Understood);
+    let compressed = bzimage(0x20f, 1, 1);
+    check(&compressed, None, Unknown);
+    let told = manifest(&sum(&compressed), "bzimage").replace("vsock", DEVICE_ARGUMENTS);
+    check(&compressed, Some(&told), Understood);
+}
+
+#[test]
 fn a_bad_installed_kernel_is_refused_and_not_passed_over() {
     let wrong_sum = manifest(SUM_OF_ANOTHER, "vmlinux");
     let wrong_format = manifest(&sum(&vmlinux()), "bzimage");

@@ -10,15 +10,15 @@ fn a_stamp_is_believed_only_for_the_very_file() {
     std::fs::write(&path, "one").unwrap();
     let stamps = dir.path().join("stamps");
     let mut file = File::open(&path).unwrap();
-    let real = sum(&mut file, &stamps).unwrap();
+    let real = facts(&mut file, &stamps).unwrap();
 
     // A stamp with a sum of its own shows whether it is the stamp that is believed.
-    let told = "ab".repeat(32);
+    let told = Facts { sha256: "ab".repeat(32), device_arguments: true };
     let metadata = file.metadata().unwrap();
     let identity = Identity::of(&metadata);
     let name = format!("{:x}-{:x}.json", identity.dev, identity.ino);
-    write(&stamps.join(&name), &stamps, &Stamp { identity, sha256: told.clone() });
-    assert_eq!(sum(&mut file, &stamps).unwrap(), told);
+    write(&stamps.join(&name), &stamps, &Stamp { identity, facts: told.clone() });
+    assert_eq!(facts(&mut file, &stamps).unwrap(), told);
 
     let others: &[fn(&mut Identity)] = &[
         |id| id.dev ^= 1,
@@ -30,8 +30,8 @@ fn a_stamp_is_believed_only_for_the_very_file() {
     for change in others {
         let mut identity = Identity::of(&metadata);
         change(&mut identity);
-        write(&stamps.join(&name), &stamps, &Stamp { identity, sha256: told.clone() });
-        assert_eq!(sum(&mut file, &stamps).unwrap(), real);
+        write(&stamps.join(&name), &stamps, &Stamp { identity, facts: told.clone() });
+        assert_eq!(facts(&mut file, &stamps).unwrap(), real);
     }
 }
 
@@ -41,13 +41,15 @@ fn a_damaged_stamp_costs_a_hash_and_nothing_else() {
     let path = dir.path().join("k");
     std::fs::write(&path, "one").unwrap();
     let mut file = File::open(&path).unwrap();
-    let real = sum(&mut file, &dir.path().join("absent")).unwrap();
+    let real = facts(&mut file, &dir.path().join("absent")).unwrap();
     let identity = Identity::of(&file.metadata().unwrap());
     let name = format!("{:x}-{:x}.json", identity.dev, identity.ino);
     let identity = serde_json::to_string(&identity).unwrap();
-    for text in ["", "{", "[]", &format!(r#"{{"identity":{identity},"sha256":"no sum"}}"#)] {
+    let odd = r#"{"sha256":"no sum","device_arguments":true}"#;
+    let odd = format!(r#"{{"identity":{identity},"facts":{odd}}}"#);
+    for text in ["", "{", "[]", &odd] {
         std::fs::write(dir.path().join(&name), text).unwrap();
-        assert_eq!(sum(&mut file, dir.path()).unwrap(), real);
+        assert_eq!(facts(&mut file, dir.path()).unwrap(), real);
     }
 }
 
@@ -58,7 +60,7 @@ fn a_file_that_just_changed_gets_no_stamp() {
     let mut file =
         File::options().create_new(true).read(true).write(true).open(dir.path().join("k")).unwrap();
     file.write_all(b"one").unwrap();
-    sum(&mut file, &stamps).unwrap();
+    facts(&mut file, &stamps).unwrap();
     assert!(!stamps.exists());
 }
 
