@@ -9,10 +9,13 @@ const TARGET: &str = "x86_64-unknown-linux-musl";
 const PACKAGE: &str = "microagent-tests-guest";
 const PROGRAM: &str = "vsock";
 
+/// Path of a program that is there already, for where there is no cargo.
+const THERE: &str = "MICROAGENT_TEST_GUEST";
+
 /// The static program `vsock` of package `microagent-tests-guest`, or why there is none.
 pub(crate) fn program() -> Result<PathBuf, String> {
     static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
-    BUILT.get_or_init(build).clone()
+    BUILT.get_or_init(|| env::var_os(THERE).map_or_else(build, |path| Ok(path.into()))).clone()
 }
 
 fn build() -> Result<PathBuf, String> {
