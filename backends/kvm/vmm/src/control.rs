@@ -118,9 +118,8 @@ impl Connection {
                 return Ok(());
             }
             let Some(line) = self.take_line() else { break };
-            self.output = match parse(&line).map_or_else(Reply::Refused, &mut *answer) {
-                reply => line_of(&reply),
-            };
+            let reply = parse(&line).map_or_else(Reply::Refused, &mut *answer);
+            self.output = line_of(&reply);
         }
         if self.input.len() >= MAX_CONTROL_LINE {
             // Said for what it is worth: the rest of the line is not waited for.

@@ -13,12 +13,15 @@ use microagent_devices::virtio::block::{self, Block, BlockError};
 use microagent_devices::virtio::console::Console;
 use microagent_devices::virtio::device::{Counters, VirtioDevice};
 use microagent_devices::virtio::mmio::{MmioTransport, protocol};
+use microagent_devices::virtio::net::{self, Net, NetError};
 use microagent_devices::virtio::rng::Rng;
 use microagent_devices::virtio::vsock::{self, VirtioVsock, Vsock, VsockError};
-use microagent_vmm_protocol::{DeviceStats, MonitorDisk, MonitorSpec, MonitorVsock, VIRTIO_SLOTS};
+use microagent_vmm_protocol::{
+    DeviceStats, MonitorDisk, MonitorNet, MonitorSpec, MonitorVsock, NetKind, VIRTIO_SLOTS,
+};
 use vmm_sys_util::eventfd::EventFd;
 
-use crate::arch::layout::{COM1_GSI, COM1_PORT, DeviceSlot};
+use crate::arch::layout::{COM1_GSI, COM1_PORT, DeviceSlot, VIRTIO_LEN};
 use crate::monitor::{DiskFile, IoThread};
 use crate::vcpu::Buses;
 use crate::vm::{Vm, VmError};
@@ -30,6 +33,8 @@ pub(crate) enum DeviceSetError {
     Vm(#[from] VmError),
     #[error(transparent)]
     Block(#[from] BlockError),
+    #[error(transparent)]
+    Net(#[from] NetError),
     #[error(transparent)]
     Vsock(#[from] VsockError),
     #[error("vsock.socket of the specification is {0:?}, expected a file name")]
@@ -61,6 +66,9 @@ pub(crate) struct HostEnds {
     pub(crate) net: Option<OwnedFd>,
 }
 
+// Two crates, one register file.
+const _: () = assert!(VIRTIO_LEN == protocol::LEN);
+
 /// All virtio devices, by their slots.
 #[derive(Debug)]
 pub(crate) struct DeviceSet {
@@ -84,7 +92,7 @@ impl DeviceSet {
         for (index, device) in (0..).zip(devices) {
             let slot = DeviceSlot::of(index);
             let transport = attach(device, slot, vm, io)?;
-            let range = BusRange { base: slot.base, len: protocol::LEN };
+            let range = BusRange { base: slot.base, len: VIRTIO_LEN };
             ranges.push((range, Arc::clone(&transport) as Arc<dyn BusDevice>));
             set.devices.push(transport);
         }
@@ -113,7 +121,7 @@ impl DeviceSet {
 /// The devices in the order of their slots: disks first, so that their names in the guest do
 /// not depend on what else there is.
 fn make(spec: &MonitorSpec, ends: HostEnds) -> Result<Vec<Box<dyn VirtioDevice>>, DeviceSetError> {
-    let HostEnds { disks, console, vsock, net } = ends;
+    let HostEnds { disks, console, vsock, net: net_fd } = ends;
     let mut devices: Vec<Box<dyn VirtioDevice>> = Vec::new();
     for (disk, file) in spec.disks.iter().zip(disks) {
         let MonitorDisk { id, path: _, read_only } = disk;
@@ -125,10 +133,15 @@ fn make(spec: &MonitorSpec, ends: HostEnds) -> Result<Vec<Box<dyn VirtioDevice>>
             return Err(DeviceSetError::Socket(socket.clone()));
         }
         let config = vsock::Config { guest_cid: *cid, socket: socket.clone(), listener: vsock };
-        devices.push(Box::new(VirtioVsock::new(Vsock::new(config)?)));
+        let device = VirtioVsock::new(Vsock::new(config)?).map_err(failed("vsock"))?;
+        devices.push(Box::new(device));
     }
-    if let (Some(_), Some(_)) = (&spec.net, net) {
-        return Err(failed("network")(io::ErrorKind::Unsupported.into()));
+    if let (Some(MonitorNet { mac, kind }), Some(fd)) = (&spec.net, net_fd) {
+        let host = match kind {
+            NetKind::Stream => net::HostEnd::Stream(fd.into()),
+            NetKind::Tap => net::HostEnd::Tap(fd),
+        };
+        devices.push(Box::new(Net::new(net::Config { mac: *mac, mtu: None, host })?));
     }
     if spec.rng {
         devices.push(Box::new(Rng::new().map_err(failed("entropy"))?));

@@ -154,7 +154,7 @@ mod tests {
         let check = |words: &[u64], expect: Option<&str>| {
             assert_eq!(instruction(words).as_deref(), expect, "{words:x?}");
         };
-        check(&[1, 0x00c1_0ff0_04, 0], Some("f0 0f c1 00"));
+        check(&[1, u64::from_le_bytes([4, 0xf0, 0x0f, 0xc1, 0, 0, 0, 0]), 0], Some("f0 0f c1 00"));
         check(&[1, 0, 0], Some(""));
         check(&[1, 0xff, 0], None);
         check(&[0, 0x9001, 0], None);

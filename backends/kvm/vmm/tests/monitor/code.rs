@@ -28,11 +28,6 @@ impl Guest {
         self
     }
 
-    /// The address of the next instruction.
-    pub(crate) fn here(&self) -> u32 {
-        CODE_AT + self.code.len() as u32
-    }
-
     /// Puts bytes into memory, at 0x11_0000 or above.
     pub(crate) fn data(mut self, address: u32, bytes: impl Into<Vec<u8>>) -> Self {
         assert!(address >= 0x11_0000);

@@ -7,6 +7,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use command_fds::{CommandFdExt, FdMapping};
@@ -31,7 +32,7 @@ pub(crate) fn kvm_is_missing() -> bool {
 
 /// A run directory with what a machine is made of.
 pub(crate) struct Fixture {
-    dir: TempDir,
+    dir: Arc<TempDir>,
     pub(crate) spec: MonitorSpec,
     pub(crate) net: Option<OwnedFd>,
 }
@@ -60,7 +61,7 @@ impl Fixture {
             net: None,
             virtio_console: false,
         };
-        Self { dir, spec, net: None }
+        Self { dir: Arc::new(dir), spec, net: None }
     }
 
     /// A path in the run directory.
@@ -89,7 +90,7 @@ impl Fixture {
         command.arg("run").current_dir(self.dir.path());
         command.stdin(Stdio::null()).stdout(output).stderr(Stdio::piped());
         let child = command.fd_mappings(fds.collect()).unwrap().spawn().unwrap();
-        Monitor { child, console, control: self.path("control") }
+        Monitor { child, console, control: self.path("control"), _dir: Arc::clone(&self.dir) }
     }
 
     /// Starts the process.
@@ -121,6 +122,7 @@ pub(crate) struct Monitor {
     child: Child,
     console: PipeReader,
     control: PathBuf,
+    _dir: Arc<TempDir>,
 }
 
 impl Monitor {

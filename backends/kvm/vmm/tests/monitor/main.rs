@@ -2,8 +2,27 @@
 #![allow(clippy::unwrap_used, clippy::panic)] // what fails here fails a test
 
 mod code;
+mod confinement;
+mod control;
+mod devices;
 mod fixture;
 mod life;
+mod processors;
+mod virtio;
+
+use microagent_vmm_protocol::{MonitorDisk, MonitorVsock};
 
 use crate::code::Guest;
 use crate::fixture::{Fixture, kvm_is_missing};
+
+/// Adds a disk of zeroes.
+fn add_disk(fixture: &mut Fixture, name: &str, len: usize) {
+    let path = fixture.path(name);
+    std::fs::write(&path, vec![0; len]).unwrap();
+    fixture.spec.disks.push(MonitorDisk { id: name.to_owned(), path, read_only: false });
+}
+
+/// A vsock device with its socket beside the others.
+fn vsock(socket: &str) -> MonitorVsock {
+    MonitorVsock { cid: 3, socket: socket.to_owned() }
+}
