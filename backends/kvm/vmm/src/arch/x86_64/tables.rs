@@ -4,6 +4,7 @@
 use kvm_bindings::kvm_segment;
 
 /// Length of the page tables: one of the fourth level, one of the third, four of the second.
+#[cfg(test)]
 pub(crate) const PAGE_TABLES_LEN: usize = (2 + LEVEL_2) * PAGE;
 
 const PAGE: usize = 0x1000;

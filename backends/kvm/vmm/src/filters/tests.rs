@@ -1,0 +1,111 @@
+//! Filters at work, each in a process of its own.
+#![allow(unsafe_code)] // fork, and system calls by number
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Class, filter};
+
+const MONITOR: [Class; 3] = [Class::Monitor, Class::Vcpu, Class::Io];
+
+#[test]
+fn there_is_one_for_each_class() {
+    for class in [Class::Guard, Class::Vsock].into_iter().chain(MONITOR) {
+        let present = filter(class).unwrap().is_some();
+        assert_eq!(present, cfg!(target_arch = "x86_64"), "{class:?}");
+    }
+}
+
+/// How a process ended that had the filter of `class` and then made a call.
+fn after_call(class: Class, call: libc::c_long, argument: libc::c_long) -> End {
+    microagent_confine::forbid_new_privileges().unwrap();
+    let filter = filter(class).unwrap().unwrap();
+    // SAFETY: the child makes system calls and nothing else: it neither allocates nor locks.
+    let child = unsafe { libc::fork() };
+    assert!(child >= 0);
+    if child == 0 {
+        let code = match filter.install_on_this_thread() {
+            // SAFETY: none of the calls that tests make here touches memory, with these
+            // arguments.
+            Ok(()) => match unsafe { libc::syscall(call, argument, 0, 0, 0) } {
+                -1 => 1,
+                _ => 0,
+            },
+            Err(_) => 2,
+        };
+        // SAFETY: it ends the process.
+        unsafe { libc::_exit(code) };
+    }
+    let mut status = 0;
+    // SAFETY: the status is a place for one.
+    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+    match libc::WIFSIGNALED(status) {
+        true => End::Signal(libc::WTERMSIG(status)),
+        false => End::Code(libc::WEXITSTATUS(status)),
+    }
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum End {
+    Code(i32),
+    Signal(i32),
+}
+
+/// What nobody who serves a guest may ever do.
+const FORBIDDEN: [libc::c_long; 14] = [
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_fork,
+    libc::SYS_clone,
+    libc::SYS_clone3,
+    libc::SYS_open,
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_ptrace,
+    libc::SYS_kill,
+    libc::SYS_process_vm_writev,
+    libc::SYS_mount,
+    libc::SYS_bpf,
+    libc::SYS_io_uring_setup,
+];
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_forbidden_call_ends_a_monitor() {
+    for class in MONITOR {
+        for call in FORBIDDEN {
+            assert_eq!(after_call(class, call, 0), End::Signal(libc::SIGSYS), "{class:?} {call}");
+        }
+        // With arguments that the rules do not name: a call on a descriptor, an Internet socket.
+        for (call, argument) in [(libc::SYS_ioctl, -1), (libc::SYS_socket, libc::AF_INET.into())] {
+            let ended = after_call(class, call, argument);
+            assert_eq!(ended, End::Signal(libc::SIGSYS), "{class:?} {call}");
+        }
+        assert_eq!(after_call(class, libc::SYS_exit_group, 5), End::Code(5), "{class:?}");
+    }
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_forbidden_call_of_a_helper_fails() {
+    for class in [Class::Guard, Class::Vsock] {
+        for call in [libc::SYS_execve, libc::SYS_ptrace, libc::SYS_mount] {
+            assert_eq!(after_call(class, call, 0), End::Code(1), "{class:?} {call}");
+        }
+    }
+}
+
+#[test]
+fn every_rule_says_why() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/seccomp/x86_64.json"));
+    let classes: BTreeMap<String, serde_json::Value> =
+        serde_json::from_str(&text.unwrap()).unwrap();
+    for (class, filter) in classes {
+        let rules = filter["filter"].as_array().unwrap();
+        for rule in rules {
+            assert!(rule["comment"].as_str().is_some_and(|why| !why.is_empty()), "{class}: {rule}");
+        }
+        let different: BTreeSet<_> =
+            rules.iter().map(|rule| format!("{}{}", rule["syscall"], rule["args"])).collect();
+        assert_eq!(different.len(), rules.len(), "{class} has a rule twice");
+    }
+}
