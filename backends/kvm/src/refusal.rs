@@ -21,7 +21,7 @@ pub(crate) fn refused(what: &str, error: &ControlError) -> Error {
 pub(crate) fn ended_early(exit: &ChildExit) -> Error {
     let words = one_line(&exit.last_words);
     let has = |text: &str| words.contains(text);
-    let (kind, hint) = if has("in use by another") {
+    let (kind, hint) = if has("is in use") {
         (ErrorKind::Conflict, Some("a disk is in use by another machine: end that first"))
     } else if has("Cannot allocate memory") {
         (ErrorKind::Exhausted, Some("ask for less memory"))
@@ -71,7 +71,7 @@ mod tests {
             let exit = ChildExit { code, signal, by_guard: false, panic: false, last_words };
             assert_eq!(ended_early(&exit).kind, expect, "{words}");
         };
-        check("cannot open /d: it is in use by another process", ErrorKind::Conflict);
+        check("the image /d of disk \"d\" cannot be used: it is in use", ErrorKind::Conflict);
         check("cannot map guest memory: Cannot allocate memory", ErrorKind::Exhausted);
         check("cannot write: No space left on device", ErrorKind::Exhausted);
         check("no kernel", ErrorKind::Crashed);

@@ -15,12 +15,32 @@ use microagent_machine::{Boot, DeviceArguments, KernelFormat};
 use crate::{Failure, Guests, Script};
 
 /// Guests of a few dozen machine instructions, as ELF files with a PVH note.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct BareGuests;
+#[derive(Debug, Clone, Copy)]
+pub struct BareGuests {
+    turns_per_tick: u32,
+}
+
+impl BareGuests {
+    /// For whatever runs code at a speed that one could live with.
+    pub fn new() -> Self {
+        Self { turns_per_tick: code::TURNS_PER_TICK }
+    }
+
+    /// For what interprets each instruction.
+    pub fn interpreted() -> Self {
+        Self { turns_per_tick: code::TURNS_PER_TICK_INTERPRETED }
+    }
+}
+
+impl Default for BareGuests {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Guests for BareGuests {
     fn boot(&self, dir: &Path, script: &Script) -> Result<Boot, Failure> {
-        boot(dir, &elf::elf(script)?, KernelFormat::Vmlinux)
+        boot(dir, &elf::elf(script, self.turns_per_tick)?, KernelFormat::Vmlinux)
     }
 }
 

@@ -1,7 +1,8 @@
 //! The native monitor.
 //!
-//! Where KVM only interprets, `kvm` cannot be had, and `kvm_bare` judges what guests of a few
-//! instructions can show: the monitor is the same, and no kernel boots there.
+//! Where KVM only interprets, `kvm` cannot be had, and `kvm_bare` stands in: the monitor is
+//! the same and is judged by what guests of a few instructions can show, since no kernel boots
+//! there.
 
 use std::sync::Arc;
 
@@ -10,27 +11,35 @@ use microagent_conformance::{BareGuests, Guests};
 use microagent_kvm::{Emulated, KvmBackend, KvmOptions};
 
 use crate::host::{linux, monitor};
+use crate::runtime;
 use crate::wired::{Lacks, Wired};
 
-/// The native monitor on real KVM, and on whatever there is.
+/// The native monitor, and what stands in for it here, if anything must.
 pub(crate) fn wired() -> Vec<Wired> {
-    let bare = || Err("guests of a kernel are judged by kvm, on KVM that is real".to_owned());
-    vec![
-        one("kvm", "kvm", Emulated::Refuse, linux()),
-        one("kvm_bare", "kvm-bare", Emulated::Allow, bare()),
-    ]
+    let kvm = one("kvm", Emulated::Refuse, Arc::new(BareGuests::new()), linux());
+    let why = "no kernel boots where KVM interprets".to_owned();
+    let bare = Arc::new(BareGuests::interpreted());
+    let bare = one("kvm_bare", Emulated::Allow, bare, Err(why));
+    match (works(&kvm), works(&bare)) {
+        (false, true) => vec![kvm, bare],
+        _ => vec![kvm],
+    }
+}
+
+fn works(wired: &Wired) -> bool {
+    let (Ok(backend), Ok(runtime)) = (wired.backend.clone(), runtime()) else { return false };
+    runtime.block_on(async move { backend.probe().await }).is_ok()
 }
 
 fn one(
     name: &'static str,
-    required_as: &'static str,
     emulated: Emulated,
+    guests: Arc<dyn Guests>,
     device_guests: Result<Arc<dyn Guests>, String>,
 ) -> Wired {
     let backend = monitor().map(|monitor| {
         let options = KvmOptions { emulated, monitor, cache_dir: None };
         Arc::new(KvmBackend::new(options)) as Arc<dyn Backend>
     });
-    let (guests, lacks) = (Arc::new(BareGuests), Lacks::Hardware);
-    Wired { name, required_as, lacks, backend, guests, device_guests }
+    Wired { name, required_as: name, lacks: Lacks::Hardware, backend, guests, device_guests }
 }

@@ -28,6 +28,6 @@ fn one(name: &'static str, program: Option<PathBuf>, accel: Accel) -> Wired {
         Accel::Kvm => ("qemu-kvm", Lacks::Hardware),
         _ => ("qemu", Lacks::Tool),
     };
-    let (guests, device_guests) = (Arc::new(BareGuests), linux());
+    let (guests, device_guests) = (Arc::new(BareGuests::new()), linux());
     Wired { name, required_as, lacks, backend, guests, device_guests }
 }

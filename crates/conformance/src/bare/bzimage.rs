@@ -4,7 +4,7 @@
 //! in the setup part, for protected mode at the beginning of the other part, and for long
 //! mode 0x200 bytes after that.
 
-use super::code::{Mode, program};
+use super::code::{Mode, TURNS_PER_TICK, program};
 use crate::{Failure, Script};
 
 /// Length of a sector.
@@ -21,9 +21,9 @@ const LONG_AT: usize = 0x200;
 /// A guest that does what `script` says.
 pub(crate) fn bzimage(script: &Script) -> Result<Vec<u8>, Failure> {
     // Real mode is entered with its code segment at the second sector.
-    let real = program(script, Mode::Bits16, (REAL_AT - SECTOR) as u32)?;
-    let protected = program(script, Mode::Bits32, LOAD_AT)?;
-    let long = program(script, Mode::Bits64, LOAD_AT + LONG_AT as u32)?;
+    let real = program(script, Mode::Bits16, (REAL_AT - SECTOR) as u32, TURNS_PER_TICK)?;
+    let protected = program(script, Mode::Bits32, LOAD_AT, TURNS_PER_TICK)?;
+    let long = program(script, Mode::Bits64, LOAD_AT + LONG_AT as u32, TURNS_PER_TICK)?;
     if REAL_AT + real.len() > SETUP_LEN || protected.len() > LONG_AT {
         return Err(Failure::Unavailable("bare kernels have no room for this script".to_owned()));
     }

@@ -2,8 +2,10 @@
 
 use crate::{End, Failure, Script, Step};
 
-/// A dot is written after so many turns of a loop: some 10 ms without acceleration.
-const TURNS_PER_TICK: u32 = 4_000_000;
+/// A dot is written after so many turns of a loop: some 10 ms where code is translated.
+pub(crate) const TURNS_PER_TICK: u32 = 4_000_000;
+/// The same where each instruction is interpreted.
+pub(crate) const TURNS_PER_TICK_INTERPRETED: u32 = 4_000;
 /// What Linux prints first in a panic.
 const PANIC: &str = "Kernel panic - not syncing: asked for\n";
 /// A write to this port ends a machine that declares `PowerOff::ExitPort`. Where there is
@@ -22,13 +24,18 @@ pub(crate) enum Mode {
 }
 
 /// The machine code of a script. `base` is the address of its first instruction, relative
-/// to the code segment.
-pub(crate) fn program(script: &Script, mode: Mode, base: u32) -> Result<Vec<u8>, Failure> {
+/// to the code segment, and `turns` are those of a loop that make a tick.
+pub(crate) fn program(
+    script: &Script,
+    mode: Mode,
+    base: u32,
+    turns: u32,
+) -> Result<Vec<u8>, Failure> {
     let mut code = Code { mode, base, bytes: Vec::new() };
     for step in &script.steps {
         match step {
             Step::Say(word) => code.say(&format!("{word}\n")),
-            Step::Ticks(count) if mode != Mode::Bits16 => code.ticks(*count),
+            Step::Ticks(count) if mode != Mode::Bits16 => code.ticks(*count, turns),
             other => return Err(Failure::Unavailable(format!("bare guests cannot {other:?}"))),
         }
     }
@@ -84,12 +91,12 @@ impl Code {
         }
     }
 
-    fn ticks(&mut self, count: u32) {
+    fn ticks(&mut self, count: u32, turns: u32) {
         self.add(&[0xbb]); // mov ebx, count
         self.add(&count.to_le_bytes());
         let again = self.bytes.len();
         self.add(&[0xb9]); // mov ecx, turns
-        self.add(&TURNS_PER_TICK.to_le_bytes());
+        self.add(&turns.to_le_bytes());
         self.add(&[0xff, 0xc9, 0x75, 0xfc]); // dec ecx; jnz to it
         self.write_byte(b'.');
         self.add(&[0xff, 0xcb]); // dec ebx
@@ -115,10 +122,12 @@ impl Code {
         };
         self.add(lidt);
         let address_len = if self.mode == Mode::Bits16 { 2 } else { 4 };
-        // The address, `int3` and `halt` stand between here and the table.
-        let table = self.base + (self.bytes.len() + address_len + 1 + 4) as u32;
+        // A division by zero: not all that runs guests knows `int3`.
+        let divide = [0x30, 0xc0, 0xf6, 0xf0]; // xor al, al; div al
+        // The address, that and `halt` stand between here and the table.
+        let table = self.base + (self.bytes.len() + address_len + divide.len() + 4) as u32;
         self.add(&table.to_le_bytes()[..address_len]);
-        self.add(&[0xcc]); // int3
+        self.add(&divide);
         self.halt();
         self.add(&[0; 10]); // table: no entries, at no address
     }
@@ -129,7 +138,7 @@ mod tests {
     use super::*;
 
     fn check(mode: Mode, address_at: usize, address_len: usize) {
-        let code = program(&Script::new([], End::Reset), mode, 0x1000).unwrap();
+        let code = program(&Script::new([], End::Reset), mode, 0x1000, 1).unwrap();
         let mut address = [0; 4];
         address[..address_len].copy_from_slice(&code[address_at..][..address_len]);
         let offset = (u32::from_le_bytes(address) - 0x1000) as usize;
@@ -146,7 +155,7 @@ mod tests {
     #[test]
     fn what_needs_a_kernel_is_unavailable() {
         let script = Script::new([Step::CountCpus], End::Never);
-        let made = program(&script, Mode::Bits32, 0);
+        let made = program(&script, Mode::Bits32, 0, 1);
         assert!(matches!(made, Err(Failure::Unavailable(_))));
     }
 }

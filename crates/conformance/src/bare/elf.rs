@@ -9,8 +9,8 @@ const LOAD_AT: u32 = 0x10_0000;
 const CODE_AT: usize = 64 + 2 * 56;
 
 /// A guest that does what `script` says, entered in 32-bit protected mode.
-pub(crate) fn elf(script: &Script) -> Result<Vec<u8>, Failure> {
-    let code = program(script, Mode::Bits32, LOAD_AT + CODE_AT as u32)?;
+pub(crate) fn elf(script: &Script, turns: u32) -> Result<Vec<u8>, Failure> {
+    let code = program(script, Mode::Bits32, LOAD_AT + CODE_AT as u32, turns)?;
     Ok(around(&code))
 }
 
