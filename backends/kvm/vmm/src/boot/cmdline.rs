@@ -13,10 +13,11 @@ use super::{BootError, DeviceSlot};
 use crate::arch::layout::CMDLINE;
 
 /// For every kernel. A reset by triple fault is one exit; by the keyboard controller, which
-/// is asked first whether it is ready, it would be hundreds of thousands.
-const ALWAYS: &str = "console=ttyS0 reboot=t panic=-1";
-/// For a kernel that learns of its devices by arguments: nothing else is to be looked for.
-const WITHOUT_ACPI: &str = "acpi=off pci=off";
+/// is asked first whether it is ready, it would be hundreds of thousands. There is no PCI: each
+/// slot that was looked into would be two exits.
+const ALWAYS: &str = "console=ttyS0 reboot=t panic=-1 pci=off";
+/// For a kernel that learns of its devices by arguments, and must not look for them elsewhere.
+const WITHOUT_ACPI: &str = "acpi=off";
 /// For any other: ports of serial lines that are not there are not tried.
 const WITH_ACPI: &str = "8250.nr_uarts=1";
 
@@ -84,14 +85,14 @@ mod tests {
         check(
             "quiet",
             Announcement::Arguments,
-            "console=ttyS0 reboot=t panic=-1 acpi=off pci=off \
+            "console=ttyS0 reboot=t panic=-1 pci=off acpi=off \
              virtio_mmio.device=4K@0xd0000000:5 virtio_mmio.device=4K@0xd0012000:23 quiet",
         );
-        check("  ", Announcement::Acpi, "console=ttyS0 reboot=t panic=-1 8250.nr_uarts=1");
+        check("  ", Announcement::Acpi, "console=ttyS0 reboot=t panic=-1 pci=off 8250.nr_uarts=1");
         check(
             "console=hvc0 -- single",
             Announcement::Acpi,
-            "console=ttyS0 reboot=t panic=-1 8250.nr_uarts=1 console=hvc0 -- single",
+            "console=ttyS0 reboot=t panic=-1 pci=off 8250.nr_uarts=1 console=hvc0 -- single",
         );
     }
 
