@@ -16,9 +16,12 @@ use crate::{Context, Guests, Script, traces};
 const MEMORY: MiB = MiB(128);
 /// Length of a disk, in bytes.
 const DISK_LEN: u64 = 1 << 20;
-/// How long a machine may take to end once it must. Long enough for a busy host: a machine
-/// that does not end at all is what is looked for.
-pub(crate) const END_WITHIN: Duration = Duration::from_secs(20);
+/// How much of the end of a console stands in an error, in bytes.
+const MAX_QUOTED: u64 = 2000;
+/// How long a machine may take to end once it must. Long enough for a kernel that boots on a
+/// busy host whose own processor is emulated: a machine that does not end at all is what is
+/// looked for.
+pub(crate) const END_WITHIN: Duration = Duration::from_secs(60);
 
 /// How often a console is looked at for what shall be there. A log is a file, and nobody
 /// tells that it has grown.
@@ -134,7 +137,10 @@ impl Subject {
     /// Waits for its end and fails if there is none.
     pub(crate) async fn exit(&self) -> Result<Exit> {
         let exit = self.machine.wait(END_WITHIN).await?;
-        exit.ok_or_else(|| Failure::broken(format!("still running after {END_WITHIN:?}")))
+        let end = || self.last_said().unwrap_or_else(|e| e.to_string());
+        exit.ok_or_else(|| {
+            Failure::broken(format!("still running after {END_WITHIN:?}, having said {:?}", end()))
+        })
     }
 
     pub(crate) async fn is(&self, state: State) -> Result {
@@ -149,10 +155,15 @@ impl Subject {
 
     /// Fails unless the guest has said `word`.
     pub(crate) fn has_said(&self, word: &str) -> Result {
+        let end = self.last_said()?;
         let said = self.said()?;
-        let end: String =
-            said.chars().rev().take(2000).collect::<Vec<_>>().into_iter().rev().collect();
         require(said.contains(word), || format!("'{word}' is not on the console: {end:?}"))
+    }
+
+    /// The end of what its guest has said, for an error.
+    fn last_said(&self) -> Result<String> {
+        let end = self.machine.console().last(MAX_QUOTED)?;
+        Ok(String::from_utf8_lossy(&end).into_owned())
     }
 
     /// Waits until the guest has said `word`.

@@ -16,10 +16,10 @@ use crate::wired::{Lacks, Wired};
 
 /// The native monitor, and what stands in for it here, if anything must.
 pub(crate) fn wired() -> Vec<Wired> {
-    let kvm = one("kvm", Emulated::Refuse, Arc::new(BareGuests::new()), linux());
+    let kvm = one(["kvm", "kvm"], Emulated::Refuse, Arc::new(BareGuests::new()), linux());
     let why = "no kernel boots where KVM interprets".to_owned();
     let bare = Arc::new(BareGuests::interpreted());
-    let bare = one("kvm_bare", Emulated::Allow, bare, Err(why));
+    let bare = one(["kvm_bare", "kvm-bare"], Emulated::Allow, bare, Err(why));
     match (works(&kvm), works(&bare)) {
         (false, true) => vec![kvm, bare],
         _ => vec![kvm],
@@ -32,7 +32,7 @@ fn works(wired: &Wired) -> bool {
 }
 
 fn one(
-    name: &'static str,
+    [name, required_as]: [&'static str; 2],
     emulated: Emulated,
     guests: Arc<dyn Guests>,
     device_guests: Result<Arc<dyn Guests>, String>,
@@ -41,5 +41,5 @@ fn one(
         let options = KvmOptions { emulated, monitor, cache_dir: None };
         Arc::new(KvmBackend::new(options)) as Arc<dyn Backend>
     });
-    Wired { name, required_as: name, lacks: Lacks::Hardware, backend, guests, device_guests }
+    Wired { name, required_as, lacks: Lacks::Hardware, backend, guests, device_guests }
 }

@@ -2,7 +2,7 @@
 //!
 //! What cannot be judged here says `SKIP: ` and why on standard error: a backend that cannot
 //! be had is ignored, a single case passes. It fails instead where `CONFORMANCE_REQUIRE` or
-//! `MICROAGENT_REQUIRE` (names with commas between them: `fake`, `kvm`, `kvm_bare`,
+//! `MICROAGENT_REQUIRE` (names with commas between them: `fake`, `kvm`, `kvm-bare`,
 //! `qemu`, `qemu-kvm`) holds
 //! the backend's name, or the latter `all`, which does not stand for hardware. A case about
 //! a feature that the backend does not declare passes; the matrix at the end shows `-`.
