@@ -1,10 +1,20 @@
-//! Things that take long to make are made once and kept between runs of the tests.
+//! Things that take long to make are made once and kept between runs of the tests, or made
+//! elsewhere and given.
 
 use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
+
+/// A directory that holds what was made elsewhere, each thing under its name.
+const GIVEN: &str = "MICROAGENT_TEST_IMAGES";
+
+/// What was made elsewhere, for a machine that has not all that making it needs.
+pub(crate) fn given(name: &str) -> Option<PathBuf> {
+    let given = env::var_os(GIVEN).filter(|path| !path.is_empty())?;
+    Some(PathBuf::from(given).join(name))
+}
 
 /// The directory that `make` filled, now or at an earlier time. `inputs` is everything that
 /// its content depends on; a change of it makes anew and removes the old one.

@@ -51,6 +51,9 @@ impl Debian {
 /// the tools or root.
 pub fn debian() -> Option<&'static Debian> {
     static MADE: OnceLock<Debian> = OnceLock::new();
+    if let Some(path) = cache::given(TAG) {
+        return Some(MADE.get_or_init(|| Debian { path }));
+    }
     let needed =
         ["mmdebstrap", "skopeo", "umoci", "getfattr", "setfattr", "setcap", "tar", "apt-get"];
     if !tools(&needed) || !root() {

@@ -35,6 +35,9 @@ impl Whiteouts {
 /// The image, made if need be. `None`, with a visible reason, without the tools or root.
 pub fn whiteouts() -> Option<&'static Whiteouts> {
     static MADE: OnceLock<Whiteouts> = OnceLock::new();
+    if let Some(path) = cache::given(TAG) {
+        return Some(MADE.get_or_init(|| Whiteouts { path }));
+    }
     if !tools(&["busybox", "skopeo", "umoci"]) || !root() {
         return None;
     }
