@@ -1,4 +1,4 @@
-//! Reading a specification from standard input.
+//! Reading a specification, from standard input or a file that was passed.
 
 use std::io::{self, Read};
 
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 /// Why there is no specification.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum SpecError {
-    #[error("cannot read the specification from standard input")]
+    #[error("cannot read the specification")]
     Read(#[source] io::Error),
     #[error("the specification is longer than {MAX_SPEC_LEN} bytes")]
     TooLong,
@@ -19,9 +19,13 @@ pub(crate) enum SpecError {
     Version(u32),
 }
 
+/// Longer than specifications are, in bytes.
+const USUAL_LEN: usize = 4 << 10;
+
 /// Reads a specification to the end of `input`.
 pub(crate) fn read<T: DeserializeOwned>(input: impl Read) -> Result<T, SpecError> {
-    let mut text = Vec::new();
+    // What is usual fits, so that it is read at once.
+    let mut text = Vec::with_capacity(USUAL_LEN);
     input.take(MAX_SPEC_LEN + 1).read_to_end(&mut text).map_err(SpecError::Read)?;
     if text.len() as u64 > MAX_SPEC_LEN {
         return Err(SpecError::TooLong);

@@ -8,6 +8,7 @@ mod run_page;
 
 use std::io;
 
+pub(crate) use self::clock::host_counter;
 pub(crate) use self::exit::{Buses, End, Exits};
 pub(crate) use self::kick::{Kick, prepare_to_be_kicked};
 pub(crate) use self::run::Vcpu;

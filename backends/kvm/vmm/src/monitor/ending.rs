@@ -54,7 +54,7 @@ mod tests {
     #[test]
     fn the_first_end_counts() {
         let gate = Arc::new(Gate::default());
-        gate.open();
+        gate.open(0);
         let ending = Ending::new(Arc::clone(&gate)).unwrap();
         assert_eq!(ending.end(), None);
         ending.report(End::Reset);

@@ -15,11 +15,14 @@ struct State {
     open: bool,
     /// How many threads are at it.
     waiting: usize,
+    /// How long it was closed when it was opened last, by the host's time stamp counter.
+    closed_for: u64,
 }
 
 impl Gate {
-    /// Waits until it is open.
-    pub(crate) fn pass(&self) {
+    /// Waits until it is open, and says how long that was, the same to all: what its opener
+    /// gave.
+    pub(crate) fn pass(&self) -> u64 {
         let mut state = self.lock();
         state.waiting += 1;
         self.changed.notify_all();
@@ -27,14 +30,19 @@ impl Gate {
             state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.waiting -= 1;
+        state.closed_for
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         !self.lock().open
     }
 
-    pub(crate) fn open(&self) {
-        self.lock().open = true;
+    /// Opens it after it held all threads for `closed_for` steps of the host's time stamp
+    /// counter.
+    pub(crate) fn open(&self, closed_for: u64) {
+        let mut state = self.lock();
+        (state.open, state.closed_for) = (true, closed_for);
+        drop(state);
         self.changed.notify_all();
     }
 
@@ -76,9 +84,9 @@ mod tests {
         });
         assert!(gate.wait_for(2, PATIENCE));
         assert!(gate.is_closed());
-        gate.open();
+        gate.open(7);
         for thread in threads {
-            thread.join().unwrap();
+            assert_eq!(thread.join().unwrap(), 7);
         }
         gate.pass();
         gate.close();

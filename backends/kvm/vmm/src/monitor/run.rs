@@ -15,7 +15,7 @@ use super::state::{self, Change};
 use crate::control::Control;
 use crate::device_set::DeviceSet;
 use crate::log::chain;
-use crate::vcpu::{End, Exits, Kick};
+use crate::vcpu::{End, Exits, Kick, host_counter};
 use crate::vm::{ExitCount, Vm};
 
 /// How long threads may take to come to where they are held: a vCPU leaves KVM within
@@ -60,7 +60,7 @@ impl Machine {
         let Self { began, vm, devices, vcpus, io, gate, ending, mut control, landlock } = self;
         let threads = vcpus.len() + 1;
         let held = Held { vcpus: &vcpus, io: &io, gate: &gate, threads };
-        let life = Life { state: MonitorState::Created, clock: None, start_us: None };
+        let life = Life { state: MonitorState::Created, paused: None, start_us: None };
         let mut serving = Serving { began, vm, devices, held, life, landlock };
         loop {
             let answer = |request| serving.answer(request);
@@ -95,9 +95,18 @@ impl Held<'_> {
 
 struct Life {
     state: MonitorState,
-    /// Where the machine's clock stood when it was paused.
-    clock: Option<u64>,
+    /// The time at which it was paused, if it is.
+    paused: Option<PausedAt>,
     start_us: Option<u64>,
+}
+
+/// When a machine was paused.
+#[derive(Clone, Copy)]
+struct PausedAt {
+    /// By the machine's clock.
+    clock: u64,
+    /// By the host's time stamp counter.
+    counter: u64,
 }
 
 struct Serving<'m> {
@@ -133,15 +142,10 @@ impl Serving<'_> {
         match change {
             Change::Start => {
                 self.life.start_us = u64::try_from(self.began.elapsed().as_micros()).ok();
-                self.held.gate.open();
+                self.held.gate.open(0);
             }
             Change::Pause => self.pause()?,
-            Change::Resume => {
-                if let Some(clock) = self.life.clock {
-                    self.vm.set_clock(clock).map_err(|e| io_error(chain(&e)))?;
-                }
-                self.held.gate.open();
-            }
+            Change::Resume => self.resume()?,
         }
         self.life.state = state;
         Ok(())
@@ -149,17 +153,30 @@ impl Serving<'_> {
 
     fn pause(&mut self) -> Result<(), ControlError> {
         self.held.gate.close();
-        if !self.held.wait(HELD_WITHIN) {
-            self.held.gate.open();
-            return Err(io_error(format!("the machine did not stop within {HELD_WITHIN:?}")));
-        }
-        self.life.clock = match self.vm.clock() {
-            Ok(clock) => Some(clock),
-            Err(error) => {
-                self.held.gate.open();
-                return Err(io_error(chain(&error)));
-            }
+        let clock = match self.held.wait(HELD_WITHIN) {
+            true => self.vm.clock().map_err(|e| io_error(chain(&e))),
+            false => Err(io_error(format!("the machine did not stop within {HELD_WITHIN:?}"))),
         };
+        match clock {
+            Ok(clock) => self.life.paused = Some(PausedAt { clock, counter: host_counter() }),
+            Err(error) => {
+                self.held.gate.open(0);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    fn resume(&mut self) -> Result<(), ControlError> {
+        let held = match self.life.paused {
+            Some(PausedAt { clock, counter }) => {
+                self.vm.set_clock(clock).map_err(|e| io_error(chain(&e)))?;
+                host_counter().wrapping_sub(counter)
+            }
+            None => 0,
+        };
+        self.life.paused = None;
+        self.held.gate.open(held);
         Ok(())
     }
 

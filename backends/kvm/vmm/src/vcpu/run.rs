@@ -56,9 +56,9 @@ impl Vcpu {
         self.kick.is_noticed();
         if gate.is_closed() {
             let time = Time::of(&self.fd);
-            gate.pass();
+            let held = gate.pass();
             if let Some(time) = time {
-                time.restore(&self.fd);
+                time.restore(&self.fd, held);
             }
         }
     }

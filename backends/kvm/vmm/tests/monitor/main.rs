@@ -1,6 +1,7 @@
 //! The monitor, run for real on this host's KVM, with guests of a few instructions.
 #![allow(clippy::unwrap_used, clippy::panic)] // what fails here fails a test
 
+mod clock;
 mod code;
 mod confinement;
 mod control;
