@@ -13,23 +13,28 @@ pub(crate) struct Gate {
 #[derive(Debug, Default)]
 struct State {
     open: bool,
-    /// How many threads are at it.
-    waiting: usize,
+    /// How many threads are held by it.
+    held: usize,
+    /// How often it was opened. A thread that was let go by that goes, however soon it is
+    /// closed again: there may be something that it has to do before it is held once more.
+    openings: u64,
     /// How long it was closed when it was opened last, by the host's time stamp counter.
     closed_for: u64,
 }
 
 impl Gate {
-    /// Waits until it is open, and says how long that was, the same to all: what its opener
-    /// gave.
+    /// Waits until it is opened, unless it is open, and says how long it was closed, which is
+    /// the same to all: what its opener gave.
     pub(crate) fn pass(&self) -> u64 {
         let mut state = self.lock();
-        state.waiting += 1;
-        self.changed.notify_all();
-        while !state.open {
-            state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+        if !state.open {
+            state.held += 1;
+            self.changed.notify_all();
+            let before = state.openings;
+            while state.openings == before {
+                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+            }
         }
-        state.waiting -= 1;
         state.closed_for
     }
 
@@ -41,7 +46,8 @@ impl Gate {
     /// counter.
     pub(crate) fn open(&self, closed_for: u64) {
         let mut state = self.lock();
-        (state.open, state.closed_for) = (true, closed_for);
+        let openings = state.openings + 1;
+        *state = State { open: true, held: 0, openings, closed_for };
         drop(state);
         self.changed.notify_all();
     }
@@ -53,10 +59,9 @@ impl Gate {
     /// Waits until so many threads are held, and says whether they are.
     pub(crate) fn wait_for(&self, threads: usize, within: Duration) -> bool {
         let state = self.lock();
-        let waited =
-            self.changed.wait_timeout_while(state, within, |state| state.waiting < threads);
+        let waited = self.changed.wait_timeout_while(state, within, |state| state.held < threads);
         let (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        state.waiting >= threads
+        state.held >= threads
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -91,5 +96,21 @@ mod tests {
         gate.pass();
         gate.close();
         assert!(!gate.wait_for(1, Duration::ZERO));
+    }
+
+    #[test]
+    fn a_thread_that_was_let_go_is_not_held_until_it_comes_again() {
+        let gate = Arc::new(Gate::default());
+        let thread = thread::spawn({
+            let gate = Arc::clone(&gate);
+            move || [gate.pass(), gate.pass()]
+        });
+        assert!(gate.wait_for(1, PATIENCE));
+        // Sooner than the thread can notice.
+        gate.open(1);
+        gate.close();
+        assert!(gate.wait_for(1, PATIENCE));
+        gate.open(2);
+        assert_eq!(thread.join().unwrap()[1], 2);
     }
 }

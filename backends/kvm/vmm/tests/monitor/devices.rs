@@ -256,3 +256,73 @@ fn a_network_device_carries_frames_both_ways() {
     host.write_all(&frame).unwrap();
     assert_eq!(monitor.end().console, "h".repeat(FRAME));
 }
+
+/// Data for the host in a chain that ends before its header does, in one that never ends, and
+/// where there is no memory.
+#[test]
+fn devices_outlast_their_drivers() {
+    if kvm_is_missing() {
+        return;
+    }
+    let mut guest = Guest::new().data(DATA, *b"still here\n");
+    for slot in 0..5 {
+        let (nowhere, everything) = (0xdead_0000, u32::MAX);
+        let bad: [&[_]; 3] = [
+            &[Out(DATA, 3)],
+            &[Out(nowhere, 16), In(nowhere, everything)],
+            &[In(MORE, 16), Out(DATA, everything)],
+        ];
+        let queues = if slot == 0 || slot == 3 { 1 } else { 2 };
+        let last = queues - 1;
+        guest = guest.chains(device(slot), last, &bad).abuse(device(slot));
+        guest = guest.restart(device(slot), queues).offer(device(slot), last, 3);
+        // More chains than the queue has room for.
+        guest = guest.offer(device(slot), last, 0x4000).abuse(device(slot));
+    }
+    // The first of the console's chains, three bytes, is one that makes sense to it.
+    let console = device(4);
+    let guest = guest.restart(console, 2).do_chains(console, 1, 1).say("alive\n").power_off();
+    let mut fixture = Fixture::new(&guest);
+    add_disk(&mut fixture, "disk", 4096);
+    fixture.spec.vsock = Some(vsock("vsock"));
+    fixture.spec.net = Some(MonitorNet { mac: [2, 0, 0, 0, 0, 1], kind: NetKind::Stream });
+    let (_host, end) = UnixStream::pair().unwrap();
+    fixture.net = Some(end.into());
+    fixture.spec.rng = true;
+    fixture.spec.virtio_console = true;
+    let ended = fixture.run();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.console.ends_with("stialive\n"), "{ended:?}");
+}
+
+#[test]
+fn a_device_that_is_reset_begins_anew() {
+    if kvm_is_missing() {
+        return;
+    }
+    let (rng, socket) = (device(1), device(0));
+    let request = vsock_packet(1, b"");
+    let guest = Guest::new()
+        .data(DATA, request.clone())
+        .chains(socket, 0, &[&[In(0x11_6000, 256)]])
+        .chains(socket, 1, &[&[Out(DATA, request.len() as u32)]])
+        .chains(rng, 0, &[&[In(MORE, 16)]]);
+    let connect = |guest: Guest| {
+        let guest = guest.offer(socket, 0, 1).do_chains(socket, 1, 1).wait_used(socket, 0, 1);
+        guest.say("connected\n").do_chains(rng, 0, 1)
+    };
+    let guest = connect(guest.start(socket, 3).start(rng, 1));
+    let guest = connect(guest.restart(socket, 3).restart(rng, 1)).power_off();
+    let mut fixture = Fixture::new(&guest);
+    fixture.spec.vsock = Some(vsock("vsock"));
+    fixture.spec.rng = true;
+    let listener = UnixListener::bind(fixture.path("vsock_1024")).unwrap();
+    let mut monitor = fixture.spawn();
+    monitor.connect().state(&Request::Start);
+    let (mut first, _) = listener.accept().unwrap();
+    monitor.wait_for("connected\n");
+    // The connection of the driver that is gone is gone too.
+    assert_eq!(first.read(&mut [0]).unwrap(), 0);
+    let _second = listener.accept().unwrap();
+    assert_eq!(monitor.end().console, "connected\n");
+}

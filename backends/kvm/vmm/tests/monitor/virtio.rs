@@ -92,6 +92,24 @@ impl Guest {
         guest.write(register(0x70), 15)
     }
 
+    /// Resets a device, forgets what became of its queues, and gets it to work anew.
+    pub(crate) fn restart(self, device: Device, queues: u32) -> Self {
+        let forgotten = (0..queues).fold(self.write(device.base + 0x70, 0), |guest, queue| {
+            let at = device.queue(queue);
+            guest.write(at + AVAILABLE, 0).write(at + USED, 0)
+        });
+        forgotten.start(device, queues)
+    }
+
+    /// Writes nonsense to every register of a device, and reads each, as it stands.
+    pub(crate) fn abuse(self, device: Device) -> Self {
+        (0..0x200).step_by(4).fold(self, |guest, offset| {
+            let register = device.base + offset;
+            let guest = guest.write(register, u32::MAX).copy(register, 0x11_f000);
+            guest.write(register, 1).copy(register + 1, 0x11_f000)
+        })
+    }
+
     /// Makes the first `count` chains of a queue available, in all.
     pub(crate) fn offer(self, device: Device, queue: u32, count: u16) -> Self {
         // The flags are zero, and little-endian: the index is the upper half.
