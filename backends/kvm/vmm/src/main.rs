@@ -3,6 +3,7 @@
 //!
 //! `microagent-vmm-protocol` says what each reads and which descriptors it is given.
 
+mod allocator;
 mod arch;
 mod boot;
 mod confine;

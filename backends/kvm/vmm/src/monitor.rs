@@ -26,6 +26,7 @@ use std::time::Instant;
 
 use microagent_vmm_protocol::{EXIT_POWER_OFF, EXIT_RESET};
 
+use crate::allocator;
 use crate::log::chain;
 use crate::vcpu::End;
 
@@ -37,6 +38,7 @@ pub(crate) use self::io::IoThread;
 /// Builds the machine that the specification describes, and serves it until it ends.
 pub(crate) fn run() -> ExitCode {
     let began = Instant::now();
+    allocator::share_one_heap();
     match build::build(began).map(run::Machine::serve) {
         Ok(Ok(End::PowerOff)) => ExitCode::from(EXIT_POWER_OFF),
         Ok(Ok(End::Reset)) => ExitCode::from(EXIT_RESET),
