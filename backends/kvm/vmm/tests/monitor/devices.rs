@@ -9,6 +9,7 @@ use microagent_vmm_protocol::{MonitorNet, NetKind, Request};
 
 use crate::virtio::Buffer::{In, Out};
 use crate::virtio::device;
+use crate::vsock::{REQUEST, packet};
 use crate::{Fixture, Guest, add_disk, kvm_is_missing, vsock};
 
 /// Where buffers are.
@@ -175,54 +176,6 @@ fn what_was_given_to_a_device_before_the_end_is_done() {
     assert_eq!(fixture.run().console, "last words\n");
 }
 
-/// `struct virtio_vsock_hdr` of a packet from the guest's port 99 to the host's 1024.
-fn vsock_packet(op: u16, data: &[u8]) -> Vec<u8> {
-    let mut packet = Vec::new();
-    packet.extend(3u64.to_le_bytes());
-    packet.extend(2u64.to_le_bytes());
-    packet.extend([99u32, 1024, data.len() as u32].iter().flat_map(|word| word.to_le_bytes()));
-    packet.extend([1, op].iter().flat_map(|half| half.to_le_bytes()));
-    packet.extend([0u32, 4096, 0].iter().flat_map(|word| word.to_le_bytes()));
-    packet.extend(data);
-    packet
-}
-
-#[test]
-fn a_vsock_device_connects_to_a_host_program() {
-    if kvm_is_missing() {
-        return;
-    }
-    let socket = device(0);
-    let (request, data) = (vsock_packet(1, b""), vsock_packet(5, b"hello"));
-    let outgoing: [&[_]; 2] = [&[Out(DATA, request.len() as u32)], &[Out(MORE, data.len() as u32)]];
-    let incoming: [&[_]; 2] = [&[In(0x11_6000, 256)], &[In(0x11_7000, 256)]];
-    let guest = Guest::new()
-        .data(DATA, request)
-        .data(MORE, data)
-        .chains(socket, 0, &incoming)
-        .chains(socket, 1, &outgoing)
-        .start(socket, 3)
-        .offer(socket, 0, 2)
-        .do_chains(socket, 1, 1)
-        .wait_used(socket, 0, 1)
-        .say_memory(0x11_6000 + 30, 1) // a response: 2
-        .do_chains(socket, 1, 2)
-        .wait_used(socket, 0, 2)
-        .say_memory(0x11_7000 + 44, 5)
-        .power_off();
-    let mut fixture = Fixture::new(&guest);
-    fixture.spec.vsock = Some(vsock("vsock"));
-    let listener = UnixListener::bind(fixture.path("vsock_1024")).unwrap();
-    let monitor = fixture.spawn();
-    monitor.connect().state(&Request::Start);
-    let (mut host, _) = listener.accept().unwrap();
-    let mut text = [0; 5];
-    host.read_exact(&mut text).unwrap();
-    assert_eq!(&text, b"hello");
-    host.write_all(b"there").unwrap();
-    assert_eq!(monitor.end().console, "\x02there");
-}
-
 #[test]
 fn a_network_device_carries_frames_both_ways() {
     if kvm_is_missing() {
@@ -301,7 +254,7 @@ fn a_device_that_is_reset_begins_anew() {
         return;
     }
     let (rng, socket) = (device(1), device(0));
-    let request = vsock_packet(1, b"");
+    let request = packet(REQUEST, b"");
     let guest = Guest::new()
         .data(DATA, request.clone())
         .chains(socket, 0, &[&[In(0x11_6000, 256)]])

@@ -9,7 +9,9 @@ mod devices;
 mod fixture;
 mod life;
 mod processors;
+mod tap;
 mod virtio;
+mod vsock;
 
 use microagent_vmm_protocol::{MonitorDisk, MonitorVsock};
 
