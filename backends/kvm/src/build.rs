@@ -58,6 +58,7 @@ pub(crate) async fn build(
         console: files::CONSOLE.into(),
         confinement: confinement(vmm, spec, boot, dir),
         pass: PASSED,
+        events: None,
     };
     let mut reports = unfinished.guard(&guard, &life, fds)?;
     let client = Client::new(SocketDir::open(dir)?, BUILD_WITHIN);

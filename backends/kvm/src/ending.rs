@@ -26,7 +26,8 @@ mod tests {
 
     fn check(code: Option<i32>, signal: Option<i32>, panic: bool, expect: &str) {
         let last_words = String::new();
-        let exit = ChildExit { code, signal, by_guard: false, panic, last_words };
+        let (by_guard, by_event) = Default::default();
+        let exit = ChildExit { code, signal, by_guard, by_event, panic, last_words };
         let got = match verdict(Remains { exit: Some(exit), ..Remains::default() }) {
             Exit::Crashed { detail } => format!("crashed: {detail}"),
             other => format!("{other:?}"),

@@ -68,7 +68,8 @@ mod tests {
         let check = |words: &str, expect| {
             let (code, signal) = (Some(1), None);
             let last_words = words.to_owned();
-            let exit = ChildExit { code, signal, by_guard: false, panic: false, last_words };
+            let (by_guard, by_event, panic) = Default::default();
+            let exit = ChildExit { code, signal, by_guard, by_event, panic, last_words };
             assert_eq!(ended_early(&exit).kind, expect, "{words}");
         };
         check("the image /d of disk \"d\" cannot be used: it is in use", ErrorKind::Conflict);

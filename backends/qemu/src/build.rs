@@ -59,6 +59,7 @@ pub(crate) async fn build(
         console: files::CONSOLE.into(),
         confinement: confinement(parts.program, spec, boot, dir, parts.facts.kvm),
         pass: 0,
+        events: None,
     };
     let reports = unfinished.guard(&guard, &life, Vec::new())?;
     if let (Some(vsock), Some(listeners)) = (spec.vsock, listeners) {

@@ -42,7 +42,8 @@ mod tests {
 
     fn exit(code: Option<i32>, signal: Option<i32>) -> Left {
         let last_words = String::new();
-        let exit = ChildExit { code, signal, by_guard: false, panic: false, last_words };
+        let (by_guard, by_event, panic) = Default::default();
+        let exit = ChildExit { code, signal, by_guard, by_event, panic, last_words };
         let remains = Remains { exit: Some(exit), ..Remains::default() };
         Left { remains, shutdown: None }
     }

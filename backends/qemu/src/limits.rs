@@ -13,10 +13,6 @@ pub(crate) const MAX_VCPUS: u32 = 288;
 /// 4 GiB.
 pub(crate) const MAX_MEMORY: MiB = MiB((1 << 20) - (4 << 10));
 
-/// How long QEMU may take to say `--version` and the like.
-pub(crate) const IDENTIFY_WITHIN: Duration = Duration::from_secs(5);
-/// How much of what it then prints is read, in bytes.
-pub(crate) const MAX_IDENTIFY_OUTPUT: u64 = 64 << 10;
 /// How long the processes of a machine may take until all devices are built.
 pub(crate) const BUILD_WITHIN: Duration = Duration::from_secs(30);
 /// How long a reply to a QMP command may take.

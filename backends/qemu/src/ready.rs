@@ -117,7 +117,8 @@ mod tests {
 
     fn exit(words: &str) -> ChildExit {
         let (code, signal) = (Some(1), None);
-        ChildExit { code, signal, by_guard: false, panic: false, last_words: words.into() }
+        let (by_guard, by_event, panic) = Default::default();
+        ChildExit { code, signal, by_guard, by_event, panic, last_words: words.into() }
     }
 
     #[test]

@@ -8,6 +8,7 @@
 //! Deliberately not here: what a monitor is asked to be, how it is talked to, and what the
 //! end of it means. Those are its driver's.
 
+mod ask;
 mod building;
 mod cache;
 pub mod files;
@@ -16,6 +17,7 @@ mod isolation;
 mod launch;
 mod life;
 mod limits;
+mod locate;
 mod probe;
 mod process;
 mod processes;
@@ -28,12 +30,14 @@ mod sockets;
 mod watched;
 mod words;
 
+pub use ask::{Answer, ask};
 pub use building::Unfinished;
 pub use cache::{Cache, Stamp};
 pub use host::{boot_id, landlock_works, memory};
 pub use launch::{GUARD, Launched, Role, died, last_words, launch, memory_file};
 pub use life::Life;
 pub use limits::{END_WITHIN, FOLLOW_WITHIN, MAX_RECORD_LEN};
+pub use locate::locate;
 pub use probe::KvmProbe;
 pub use process::{Process, ProcessId, process_error};
 pub use processes::{Processes, wrong_moment};

@@ -15,6 +15,11 @@ pub(crate) const MAX_QUOTED_LOG: u64 = 1 << 10;
 /// Most answers that a cache remembers.
 pub(crate) const MAX_CACHED: usize = 16;
 
+/// How long a program may take to say what it is.
+pub(crate) const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// How much of what it then prints is read, in bytes.
+pub(crate) const MAX_ANSWER: u64 = 64 << 10;
+
 /// How long finding out what KVM is may take: its guest's 2 s, and what a busy host adds.
 pub(crate) const PROBE_WITHIN: Duration = Duration::from_secs(15);
 /// How much of what it says is read, in bytes.

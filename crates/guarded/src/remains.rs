@@ -59,6 +59,9 @@ impl Remains {
         };
         match exit.code {
             _ if exit.by_guard => Exit::Killed,
+            // What is watched for is a guest that would begin again.
+            _ if exit.by_event && exit.panic => Exit::Panic,
+            _ if exit.by_event => Exit::Reset,
             Some(code) => by_itself(code, &exit),
             None if killed => Exit::Killed,
             None => Exit::Crashed { detail: in_words(&exit) },
@@ -105,7 +108,8 @@ mod tests {
     }
 
     fn exit(code: Option<i32>, signal: Option<i32>, by_guard: bool) -> Option<ChildExit> {
-        Some(ChildExit { code, signal, by_guard, panic: false, last_words: String::new() })
+        let (by_event, panic, last_words) = Default::default();
+        Some(ChildExit { code, signal, by_guard, by_event, panic, last_words })
     }
 
     #[test]
@@ -118,6 +122,11 @@ mod tests {
         check(Remains { exit: exit(None, Some(9), false), killed: true, ..none() }, "Killed");
         check(Remains { exit: exit(None, Some(9), true), ..none() }, "Killed");
         check(Remains { exit: exit(Some(3), None, false), ..none() }, "crashed: code 3");
+        let mut again = exit(None, Some(9), false);
+        again.iter_mut().for_each(|exit| exit.by_event = true);
+        check(Remains { exit: again.clone(), killed: true, ..none() }, "Reset");
+        again.iter_mut().for_each(|exit| exit.panic = true);
+        check(Remains { exit: again, ..none() }, "Panic");
         let failed = Some("why".to_owned());
         check(Remains { exit: exit(Some(3), None, true), failed, ..none() }, "crashed: why");
     }

@@ -29,7 +29,8 @@ mod tests {
     fn ends_in_words() {
         let check = |code, signal, words: &str, expect: &str| {
             let last_words = words.to_owned();
-            let exit = ChildExit { code, signal, by_guard: false, panic: false, last_words };
+            let (by_guard, by_event, panic) = Default::default();
+            let exit = ChildExit { code, signal, by_guard, by_event, panic, last_words };
             assert_eq!(in_words(&exit), expect);
         };
         check(Some(1), None, "", "exit code 1");

@@ -9,6 +9,7 @@
 //! | 1 | [`GuardReport`] lines, one JSON object each | nothing |
 //! | 2 | log | log |
 //! | [`LIFE_FD`] | read end of the life pipe (attached only) | the same |
+//! | behind those passed on | read end of the child's events ([`EventWatch`]) | |
 //! | [`VHOST_LISTENER_FD`] | | listening Unix socket for the vhost-user frontend |
 //! | [`VSOCK_LISTENER_FD`] | | listening Unix socket for host programs |
 //!
@@ -63,7 +64,7 @@ pub const NET_FD: i32 = 7;
 /// The first descriptor that a guard passes on to its child: see [`GuardSpec::pass`].
 pub const FIRST_PASSED_FD: i32 = 4;
 /// The most descriptors that a guard passes on.
-pub const MAX_PASSED_FDS: u8 = 8;
+pub const MAX_PASSED_FDS: u8 = 64;
 
 /// The longest specification that is read, in bytes.
 pub const MAX_SPEC_LEN: u64 = 1 << 20;
@@ -102,7 +103,24 @@ pub struct GuardSpec {
     /// How many descriptors, from [`FIRST_PASSED_FD`] on, the guard was given for its child,
     /// at most [`MAX_PASSED_FDS`]; the child finds them under the same numbers.
     pub pass: u8,
+    /// At which of its events the child is killed, if it tells any.
+    pub events: Option<EventWatch>,
 }
+
+/// A word in the events of a child at which its guard kills it: for a hypervisor that goes on
+/// where a machine has to end.
+///
+/// The guard reads the events from the descriptor behind those that it passes on, and keeps
+/// nothing of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EventWatch {
+    /// The word, at most [`MAX_EVENT_WORD`] bytes, wherever it stands.
+    pub word: String,
+}
+
+/// The longest word that is looked for in a child's events, in bytes.
+pub const MAX_EVENT_WORD: usize = 64;
 
 /// What a started hypervisor may do.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -156,6 +174,8 @@ pub struct ChildExit {
     pub signal: Option<i32>,
     /// Whether the guard itself ended it, because the life pipe closed.
     pub by_guard: bool,
+    /// Whether the word that its guard was to look for ([`EventWatch`]) was in its events.
+    pub by_event: bool,
     /// Whether the console showed a kernel panic.
     pub panic: bool,
     /// The end of its standard error, at most [`MAX_LAST_WORDS`] bytes.
@@ -198,6 +218,7 @@ mod tests {
             code: Some(0),
             signal: None,
             by_guard: false,
+            by_event: false,
             panic: false,
             last_words: String::new(),
         };

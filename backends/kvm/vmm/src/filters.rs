@@ -12,6 +12,9 @@ use microagent_confine::Filter;
 /// A filter of its own for each kind of process or thread.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
+    /// A hypervisor, from before it begins: what none of them needs. Most filter themselves
+    /// further, some not in every thread.
+    Child,
     /// A guard whose child runs.
     Guard,
     /// A vsock server all of whose threads run.
@@ -34,7 +37,7 @@ pub(crate) fn install_on_this_thread(class: Class) -> io::Result<()> {
     filter(class)?.map_or(Ok(()), |filter| filter.install_on_this_thread())
 }
 
-fn filter(class: Class) -> io::Result<Option<Filter>> {
+pub(crate) fn filter(class: Class) -> io::Result<Option<Filter>> {
     let filter = Filter::from_bytes(bytes(class)).map_err(io::Error::other)?;
     if filter.is_none() {
         tracing::warn!("no system call filter was written for this kind of machine");
@@ -44,6 +47,7 @@ fn filter(class: Class) -> io::Result<Option<Filter>> {
 
 fn bytes(class: Class) -> &'static [u8] {
     match class {
+        Class::Child => include_bytes!(concat!(env!("OUT_DIR"), "/child.bpf")),
         Class::Guard => include_bytes!(concat!(env!("OUT_DIR"), "/guard.bpf")),
         Class::Vsock => include_bytes!(concat!(env!("OUT_DIR"), "/vsock.bpf")),
         Class::Monitor => include_bytes!(concat!(env!("OUT_DIR"), "/monitor.bpf")),

@@ -5,6 +5,7 @@
 
 mod child;
 mod console;
+mod event_watch;
 mod last_words;
 mod panic_watch;
 mod removal;
@@ -16,7 +17,10 @@ use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
 use microagent_confine::{Limits, Rules, Ruleset, Signals, forbid_new_privileges};
-use microagent_vmm_protocol::{FIRST_PASSED_FD, GuardReport, GuardSpec, LIFE_FD, MAX_PASSED_FDS};
+use microagent_vmm_protocol::{
+    FIRST_PASSED_FD, GuardReport, GuardSpec, LIFE_FD, MAX_EVENT_WORD, MAX_PASSED_FDS,
+};
+use rustix::io::{FdFlags, fcntl_setfd};
 
 use crate::filters::{self, Class};
 use crate::inherited::{self, InheritedError};
@@ -36,6 +40,8 @@ enum GuardError {
     Field { field: &'static str, value: PathBuf, expected: &'static str },
     #[error("pass of the specification is {0}, expected at most {MAX_PASSED_FDS}")]
     Pass(u8),
+    #[error("the word of the specification's events has {0} bytes, expected 1 to {MAX_EVENT_WORD}")]
+    Word(usize),
     #[error("cannot enter the run directory {dir}")]
     Dir { dir: PathBuf, source: io::Error },
     #[error("cannot make the console log {name:?}")]
@@ -72,14 +78,19 @@ fn start() -> Result<Guard, GuardError> {
     forbid_new_privileges().map_err(GuardError::Prepare)?;
     let spec: GuardSpec = spec::read(io::stdin().lock())?;
     check(&spec)?;
-    let passed = FIRST_PASSED_FD..FIRST_PASSED_FD + i32::from(spec.pass);
-    let (life, passed) = match spec.attached {
+    let own = i32::from(spec.events.is_some());
+    let passed = FIRST_PASSED_FD..FIRST_PASSED_FD + i32::from(spec.pass) + own;
+    let (life, mut passed) = match spec.attached {
         true => {
             let ([life], passed) = inherited::take_and_pass([(LIFE_FD, "life pipe")], passed)?;
             (Some(Life::new(life)), passed)
         }
         false => (None, inherited::take_and_pass([], passed)?.1),
     };
+    let events = spec.events.as_ref().and_then(|watch| Some((passed.pop()?, watch)));
+    if let Some((events, _)) = &events {
+        fcntl_setfd(events, FdFlags::CLOEXEC).map_err(|e| GuardError::Prepare(e.into()))?;
+    }
     std::env::set_current_dir(&spec.dir)
         .map_err(|source| GuardError::Dir { dir: spec.dir.clone(), source })?;
     let log = console::ConsoleWriter::create(&spec.console)
@@ -91,7 +102,7 @@ fn start() -> Result<Guard, GuardError> {
         pid: started.process.id(),
         landlock: started.seen_to_be_denied,
     });
-    let watch = watch::Watch::new(started.process, log).map_err(GuardError::Prepare)?;
+    let watch = watch::Watch::new(started.process, log, events).map_err(GuardError::Prepare)?;
     Ok(Guard { spec, life, watch })
 }
 
@@ -158,6 +169,10 @@ fn check(spec: &GuardSpec) -> Result<(), GuardError> {
     }
     if spec.pass > MAX_PASSED_FDS {
         return Err(GuardError::Pass(spec.pass));
+    }
+    match spec.events.as_ref().map(|watch| watch.word.len()) {
+        Some(len) if !(1..=MAX_EVENT_WORD).contains(&len) => return Err(GuardError::Word(len)),
+        _ => {}
     }
     Ok(())
 }

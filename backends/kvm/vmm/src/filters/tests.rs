@@ -9,7 +9,7 @@ const MONITOR: [Class; 3] = [Class::Monitor, Class::Vcpu, Class::Io];
 
 #[test]
 fn there_is_one_for_each_class() {
-    for class in [Class::Guard, Class::Vsock].into_iter().chain(MONITOR) {
+    for class in [Class::Child, Class::Guard, Class::Vsock].into_iter().chain(MONITOR) {
         let present = filter(class).unwrap().is_some();
         assert_eq!(present, cfg!(target_arch = "x86_64"), "{class:?}");
     }
@@ -100,6 +100,15 @@ fn a_forbidden_call_of_a_helper_fails() {
         }
         assert_eq!(after_call(class, libc::SYS_getpid, 0), Outcome::Done, "{class:?}");
     }
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn a_hypervisor_is_denied_what_none_needs() {
+    for call in [libc::SYS_ptrace, libc::SYS_mount, libc::SYS_unshare, libc::SYS_bpf] {
+        assert_eq!(after_call(Class::Child, call, 0), Outcome::Failed, "{call}");
+    }
+    assert_eq!(after_call(Class::Child, libc::SYS_getpid, 0), Outcome::Done);
 }
 
 #[test]

@@ -7,13 +7,14 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use microagent_confine::{LandlockError, Limits, Rules, Ruleset};
+use microagent_confine::{Filter, LandlockError, Limits, Rules, Ruleset};
 use microagent_vmm_protocol::GuardSpec;
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
 
 use crate::confine::root_is_denied;
+use crate::filters::{self, Class};
 use crate::signals;
 
 /// How many descriptors a hypervisor may have open: several per queue of each of a few
@@ -71,6 +72,7 @@ fn spawn(spec: &GuardSpec, ruleset: Ruleset) -> io::Result<Started> {
         limits: Limits { file_size: spec.confinement.max_file_size, open_files: OPEN_FILES },
         ruleset,
         denied: denied_in_child,
+        filter: filters::filter(Class::Child)?,
     };
     let mut command = Command::new(&spec.program);
     command
@@ -95,6 +97,7 @@ struct Fences {
     limits: Limits,
     ruleset: Ruleset,
     denied: OwnedFd,
+    filter: Option<Filter>,
 }
 
 impl Fences {
@@ -114,6 +117,7 @@ impl Fences {
                 rustix::io::write(self.denied.as_fd(), &[1])?;
             }
         }
-        Ok(())
+        // The last, so that it need not allow what stands above.
+        self.filter.as_ref().map_or(Ok(()), Filter::install_on_this_thread)
     }
 }

@@ -6,12 +6,13 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ExitStatus};
 use std::time::{Duration, Instant};
 
-use microagent_vmm_protocol::ChildExit;
+use microagent_vmm_protocol::{ChildExit, EventWatch};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal};
 
 use super::console::ConsoleWriter;
+use super::event_watch::WordWatch;
 use super::last_words::LastWords;
 use super::panic_watch::PanicWatch;
 use crate::life::Life;
@@ -31,33 +32,44 @@ pub(crate) struct Watch {
     pidfd: OwnedFd,
     console: Source,
     errors: Source,
+    events: Source,
     log: ConsoleWriter,
     panic: PanicWatch,
+    word: Option<WordWatch>,
     last_words: LastWords,
 }
 
 impl Watch {
-    /// Watches `child`, whose output and errors are pipes.
-    pub(crate) fn new(mut child: Child, log: ConsoleWriter) -> io::Result<Self> {
+    /// Watches `child`, whose output and errors are pipes, and the events that it may tell.
+    pub(crate) fn new(
+        mut child: Child,
+        log: ConsoleWriter,
+        events: Option<(OwnedFd, &EventWatch)>,
+    ) -> io::Result<Self> {
         // It has not been waited for, so the number is still its own.
         let pid = Pid::from_raw(child.id().cast_signed()).ok_or(Errno::SRCH)?;
         let pidfd = rustix::process::pidfd_open(pid, PidfdFlags::empty())?;
         let console = Source::new(child.stdout.take().map(OwnedFd::from))?;
         let errors = Source::new(child.stderr.take().map(OwnedFd::from))?;
+        let (events, word) = events.map(|(fd, watch)| (fd, WordWatch::new(watch))).unzip();
+        let events = Source::new(events)?;
         let (panic, last_words) = Default::default();
-        Ok(Self { child, pidfd, console, errors, log, panic, last_words })
+        Ok(Self { child, pidfd, console, errors, events, log, panic, word, last_words })
     }
 
     /// Keeps what comes until the child has ended, or has been killed because the life pipe
-    /// did, and returns that pipe for what is left to do.
+    /// did or the word was among its events, and returns that pipe for what is left to do.
     pub(crate) fn until_exit(mut self, life: Option<Life>) -> (ChildExit, Option<Life>) {
         let mut buffer = vec![0; CHUNK];
         let mut killed_at: Option<Instant> = None;
+        let mut by_guard = false;
         let status = loop {
             let ready = self.poll(life.as_ref().filter(|_| killed_at.is_none()), killed_at);
-            if ready.life_ended {
+            self.take_events(&mut buffer, CHUNK);
+            if killed_at.is_none() && (ready.life_ended || self.word_seen()) {
                 let _ = rustix::process::pidfd_send_signal(&self.pidfd, Signal::KILL);
                 killed_at = Some(Instant::now());
+                by_guard = !self.word_seen();
             }
             self.take_console(&mut buffer, CHUNK);
             self.take_errors(&mut buffer, CHUNK);
@@ -73,7 +85,8 @@ impl Watch {
         };
         self.take_console(&mut buffer, REST);
         self.take_errors(&mut buffer, REST);
-        (self.exit(status, killed_at.is_some()), life)
+        self.take_events(&mut buffer, REST);
+        (self.exit(status, by_guard), life)
     }
 
     fn exit(self, status: Option<ExitStatus>, by_guard: bool) -> ChildExit {
@@ -81,6 +94,7 @@ impl Watch {
             code: status.and_then(|s| s.code()),
             signal: status.and_then(|s| s.signal()),
             by_guard,
+            by_event: self.word_seen(),
             panic: self.panic.seen(),
             last_words: self.last_words.into_text(),
         }
@@ -88,7 +102,7 @@ impl Watch {
 
     fn poll(&self, life: Option<&Life>, killed_at: Option<Instant>) -> Ready {
         let nothing = PollFlags::empty();
-        let sources = [self.console.as_fd(), self.errors.as_fd()];
+        let sources = [self.console.as_fd(), self.errors.as_fd(), self.events.as_fd()];
         let mut fds = vec![PollFd::from_borrowed_fd(self.pidfd.as_fd(), PollFlags::IN)];
         fds.extend(life.map(|life| PollFd::from_borrowed_fd(life.as_fd(), nothing)));
         fds.extend(
@@ -116,6 +130,16 @@ impl Watch {
 
     fn take_errors(&mut self, buffer: &mut [u8], limit: usize) {
         self.errors.take(buffer, limit, |bytes| self.last_words.push(bytes));
+    }
+
+    fn take_events(&mut self, buffer: &mut [u8], limit: usize) {
+        self.events.take(buffer, limit, |bytes| {
+            self.word.iter_mut().for_each(|word| word.look(bytes));
+        });
+    }
+
+    fn word_seen(&self) -> bool {
+        self.word.as_ref().is_some_and(WordWatch::seen)
     }
 }
 

@@ -55,6 +55,7 @@ impl Fixture {
                 landlock_optional: true,
             },
             pass: 0,
+            events: None,
         }
     }
 

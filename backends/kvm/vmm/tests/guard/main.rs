@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use microagent_vmm_protocol::{ChildExit, EXIT_FILE, GuardReport, GuardSpec};
+use microagent_vmm_protocol::{ChildExit, EXIT_FILE, EventWatch, GuardReport, GuardSpec};
 use rustix::process::Signal;
 
 use crate::fixture::{Fixture, Running, is_gone, landlock_is_missing, pidfd_of};
@@ -27,6 +27,7 @@ fn how_a_child_ended_is_reported_and_kept() {
             code,
             signal,
             by_guard: false,
+            by_event: false,
             panic: false,
             last_words: last_words.to_owned(),
         };
@@ -203,7 +204,7 @@ fn a_child_is_confined() {
         "own",
         "2",
         "NoNewPrivs:\t1",
-        "Seccomp:\t0",
+        "Seccomp:\t2",
         "NAME=value with = sign",
         "PWD=",
         "0",
@@ -250,7 +251,34 @@ fn what_cannot_be_started_is_said() {
     check(|_, s| s.remove = vec!["/".into()], "below the root");
     check(|_, s| s.attached = true, "descriptor 3 is missing");
     check(|_, s| s.pass = 1, "descriptor 4 is missing");
-    check(|_, s| s.pass = 9, "pass of the specification is 9, expected at most 8");
+    check(|_, s| s.pass = 65, "pass of the specification is 65, expected at most 64");
+    check(|_, s| s.events = word_of(0), "events has 0 bytes, expected 1 to 64");
+    check(|_, s| s.events = word_of(65), "events has 65 bytes, expected 1 to 64");
+    check(|_, s| s.events = word_of(64), "descriptor 4 is missing");
+}
+
+fn word_of(len: usize) -> Option<EventWatch> {
+    Some(EventWatch { word: "w".repeat(len) })
+}
+
+#[test]
+fn a_child_that_tells_the_word_is_killed_at_it() {
+    let check = |script: &str, expect: (Option<i32>, Option<i32>, bool)| {
+        let fixture = Fixture::new(script);
+        let (reads, writes) = std::io::pipe().unwrap();
+        let mut guard = fixture.spawn_passing(false, vec![writes.into(), reads.into()]);
+        let events = Some(EventWatch { word: "\"again\"".into() });
+        guard.give(&GuardSpec { pass: 1, events, ..fixture.spec(false, &[]) });
+        guard.started();
+        let exit = guard.exited();
+        assert!(!exit.by_guard);
+        assert_eq!((exit.code, exit.signal, exit.by_event), expect, "{script}");
+        assert!(guard.end().success());
+    };
+    check("echo '{\"event\": \"again\"}' >&4; sleep 1000 & wait", (None, Some(9), true));
+    check("printf '\"aga' >&4; printf 'in\"' >&4; sleep 1000 & wait", (None, Some(9), true));
+    check("exec 4>&-; exit 3", (Some(3), None, false));
+    check("echo again >&4; ls /proc/self/fd/5 2>/dev/null || exit 4", (Some(4), None, false));
 }
 
 #[test]
