@@ -109,6 +109,11 @@ pub trait Machine: Send + Sync {
     fn as_stats(&self) -> Option<&dyn Stats> {
         None
     }
+
+    /// A power button, where the guest can see one.
+    fn as_power_button(&self) -> Option<&dyn PowerButton> {
+        None
+    }
 }
 
 /// Stopping the vCPUs for a while.
@@ -135,4 +140,14 @@ pub trait Stats: Send + Sync {
     /// # Errors
     /// `InvalidState` once it is `Stopped`.
     async fn read(&self) -> Result<MachineStats>;
+}
+
+/// Asking the guest to end, by a button that an ordinary operating system heeds.
+#[async_trait]
+pub trait PowerButton: Send + Sync {
+    /// Presses it. What the guest makes of that, if anything, is the guest's affair.
+    ///
+    /// # Errors
+    /// `InvalidState` unless it is `Running`.
+    async fn press(&self) -> Result<()>;
 }

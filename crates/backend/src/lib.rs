@@ -23,7 +23,7 @@ mod vsock;
 pub use admit::{Rejection, admit};
 pub use capabilities::{Acceleration, Capabilities, IsolationPlan, Limits, PowerOff};
 pub use console::ConsoleLog;
-pub use contract::{Backend, Machine, Pause, Stats};
+pub use contract::{Backend, Machine, Pause, PowerButton, Stats};
 pub use error::{Error, ErrorKind, Result};
 pub use exit::{Exit, State};
 pub use isolation::{Isolation, ProcessIsolation};

@@ -4,6 +4,7 @@ use std::env;
 use std::path::{Path, PathBuf};
 
 use microagent_backend::Backend;
+use microagent_cloud_hypervisor::{CloudHypervisorBackend, CloudHypervisorOptions};
 use microagent_kvm::{KvmBackend, KvmOptions};
 use microagent_qemu::{QemuBackend, QemuOptions};
 use microagent_supervisor::{Entry, Registry, Wanted};
@@ -79,7 +80,15 @@ fn registry(state: &StateDir) -> Registry {
                 move |wanted| kvm(wanted, &cache)
             })),
         },
-        reserved("cloud-hypervisor", |line| line.starts_with("cloud-hypervisor ")),
+        Entry {
+            name: "cloud-hypervisor",
+            automatic: true,
+            recognises: |line| line.starts_with("cloud-hypervisor v"),
+            make: Some(Box::new({
+                let cache = state.cache();
+                move |wanted| cloud_hypervisor(wanted, &cache)
+            })),
+        },
         Entry {
             name: "qemu",
             automatic: true,
@@ -100,6 +109,22 @@ fn kvm(wanted: Wanted<'_>, cache: &Path) -> microagent_backend::Result<Box<dyn B
     options.monitor = monitor()?;
     options.cache_dir = cache.exists().then(|| cache.to_path_buf());
     Ok(Box::new(KvmBackend::new(options)))
+}
+
+fn cloud_hypervisor(
+    wanted: Wanted<'_>,
+    cache: &Path,
+) -> microagent_backend::Result<Box<dyn Backend>> {
+    let mut options = match wanted {
+        Wanted::Options(text) => CloudHypervisorOptions::parse_options(text)?,
+        Wanted::Program(path) => CloudHypervisorOptions {
+            program: Some(path.to_path_buf()),
+            ..CloudHypervisorOptions::default()
+        },
+    };
+    options.monitor = monitor()?;
+    options.cache_dir = cache.exists().then(|| cache.to_path_buf());
+    Ok(Box::new(CloudHypervisorBackend::new(options)))
 }
 
 fn qemu(wanted: Wanted<'_>, cache: &Path) -> microagent_backend::Result<Box<dyn Backend>> {

@@ -11,6 +11,7 @@ mod isolation;
 mod lifetime;
 mod limits;
 mod moment;
+mod parts;
 mod pause;
 mod probe;
 mod refusal;
@@ -35,6 +36,7 @@ pub fn cases() -> Vec<Case> {
         devices::CASES,
         vsock::CASES,
         pause::CASES,
+        parts::CASES,
         crowd::CASES,
     ]
     .concat()

@@ -5,6 +5,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use microagent_backend::PowerOff;
 use microagent_machine::{Boot, DeviceArguments, KernelFormat};
 
 use crate::{End, Failure, Guests, Script, Step};
@@ -29,6 +30,7 @@ pub struct LinuxGuests {
     kernel: PathBuf,
     format: KernelFormat,
     device_arguments: DeviceArguments,
+    power_off: PowerOff,
     busybox: PathBuf,
     vsock: fn() -> Result<PathBuf, String>,
 }
@@ -38,14 +40,21 @@ impl LinuxGuests {
     /// `mount`, `dd`, `head` and `reboot`.
     pub fn new(kernel: PathBuf, format: KernelFormat, busybox: PathBuf) -> Self {
         let vsock = || Err("these guests have no program that uses vsock".to_owned());
-        let device_arguments = DeviceArguments::Unknown;
-        Self { kernel, format, device_arguments, busybox, vsock }
+        let (device_arguments, power_off) = (DeviceArguments::Unknown, PowerOff::Reset);
+        Self { kernel, format, device_arguments, power_off, busybox, vsock }
     }
 
     /// The same for a kernel of which this is known.
     #[must_use]
     pub fn with_device_arguments(self, device_arguments: DeviceArguments) -> Self {
         Self { device_arguments, ..self }
+    }
+
+    /// The same for a backend that declares this call; where it is none of the kernel's own,
+    /// a reset does.
+    #[must_use]
+    pub fn with_power_off(self, power_off: PowerOff) -> Self {
+        Self { power_off, ..self }
     }
 
     /// The same with the program that does [`Step::Call`] and [`Step::Serve`], or the
@@ -64,14 +73,16 @@ impl Guests for LinuxGuests {
             cpio.add(folder, 0o040_755, b"");
         }
         cpio.add("bin/busybox", 0o100_755, &busybox);
-        for applet in ["sh", "mount", "cat", "dd", "head", "reboot", "sleep", "printf", "grep"] {
+        for applet in
+            ["sh", "mount", "cat", "dd", "head", "reboot", "poweroff", "sleep", "printf", "grep"]
+        {
             cpio.add(&format!("bin/{applet}"), 0o120_777, b"busybox");
         }
         if script.steps.iter().any(|s| matches!(s, Step::Call { .. } | Step::Serve { .. })) {
             let program = (self.vsock)().map_err(Failure::Unavailable)?;
             cpio.add("bin/vsock", 0o100_755, &fs::read(program)?);
         }
-        cpio.add("init", 0o100_755, init(script).as_bytes());
+        cpio.add("init", 0o100_755, init(script, self.power_off).as_bytes());
         let initramfs = dir.join("linux.cpio");
         fs::write(&initramfs, cpio.end())?;
         // A guest that panics ends the machine at once.
@@ -81,7 +92,7 @@ impl Guests for LinuxGuests {
     }
 }
 
-fn init(script: &Script) -> String {
+fn init(script: &Script, power_off: PowerOff) -> String {
     let mut init = PROLOGUE.to_owned();
     for step in &script.steps {
         init.push_str(&line(step));
@@ -89,6 +100,7 @@ fn init(script: &Script) -> String {
     }
     init.push_str(match script.end {
         End::Never => "while :; do sleep 1000; done\n",
+        End::PowerOff if power_off == PowerOff::Acpi => "poweroff -f\n",
         End::PowerOff | End::Reset => "reboot -f\n",
         // The kernel cannot go on without its first process.
         End::Panic => "exit 1\n",
@@ -168,7 +180,7 @@ mod tests {
     #[test]
     fn a_script_becomes_an_init() {
         let script = Script::new([Step::say("hello"), Step::CountCpus], End::Panic);
-        let init = init(&script);
+        let init = init(&script, PowerOff::Acpi);
         assert!(init.starts_with("#!/bin/sh\n"));
         assert!(
             init.ends_with("echo hello\necho cpus=$(grep -c ^processor /proc/cpuinfo)\nexit 1\n")

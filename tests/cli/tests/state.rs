@@ -134,7 +134,7 @@ fn a_configuration_that_cannot_be_understood_is_named() {
         sandbox.run(&["--image", &image, "true"]).output().refuses(2, &["config.toml"]);
     }
     // What it says counts where neither flag nor variable does.
-    fs::write(&file, "supervisor = \"cloud-hypervisor\"\n").unwrap();
+    fs::write(&file, "supervisor = \"cloud-hypervisor:colour=blue\"\n").unwrap();
     let run = sandbox.run(&["--image", &image, "true"]).without("MICROAGENT_SUPERVISOR");
-    run.output().refuses(2, &["cloud-hypervisor", "not built yet"]);
+    run.output().refuses(2, &["cloud-hypervisor", "colour"]);
 }

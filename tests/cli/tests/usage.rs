@@ -64,7 +64,7 @@ const REFUSED: &[(&[&str], &[&str])] = &[
     (&["--supervisor", "nonsense", "x"], &["nonsense", "qemu"]),
     (&["--supervisor", "", "x"], &["supervisor"]),
     (&["--supervisor", "kvm:speed=9", "x"], &["speed", "emulated=refuse|allow"]),
-    (&["--supervisor", "cloud-hypervisor", "x"], &["cloud-hypervisor", "not built yet"]),
+    (&["--supervisor", "cloud-hypervisor:accel=tcg", "x"], &["cloud-hypervisor", "accel"]),
     (&["--supervisor", "qemu:colour=blue", "x"], &["colour", "accel"]),
     (&["--supervisor", "qemu:accel=magic", "x"], &["magic", "kvm", "tcg"]),
     (&["--supervisor", "auto:accel=tcg", "x"], &["auto", "accel=tcg"]),

@@ -9,6 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use microagent_backend::PowerOff;
 use microagent_conformance::{Guests, LinuxGuests};
 use microagent_machine::{DeviceArguments, KernelFormat};
 
@@ -29,12 +30,17 @@ pub(crate) fn monitor() -> Result<PathBuf, String> {
 
 /// Guests of the kernel that is built here, or what they lack.
 pub(crate) fn linux() -> Result<Arc<dyn Guests>, String> {
+    linux_that_powers_off_by(PowerOff::Reset)
+}
+
+/// The same for a backend that declares another call for that.
+pub(crate) fn linux_that_powers_off_by(how: PowerOff) -> Result<Arc<dyn Guests>, String> {
     let kernel = env::var_os("MICROAGENT_KERNEL").map(PathBuf::from);
     let kernel = kernel.ok_or("MICROAGENT_KERNEL names no kernel")?;
     let kernel = fs::canonicalize(&kernel).map_err(|e| format!("{}: {e}", kernel.display()))?;
     let guests = LinuxGuests::new(kernel, KernelFormat::Vmlinux, busybox()?);
     let guests = guests.with_device_arguments(DeviceArguments::Understood);
-    Ok(Arc::new(guests.with_vsock(guest::program)))
+    Ok(Arc::new(guests.with_power_off(how).with_vsock(guest::program)))
 }
 
 fn busybox() -> Result<PathBuf, String> {

@@ -3,6 +3,7 @@
 //! `tests/conformance.rs` runs every case over each of them; `tests/mutants.rs` shows that
 //! the cases notice backends that do not keep to the contract.
 
+mod cloud_hypervisor;
 mod fake;
 mod guest;
 mod host;

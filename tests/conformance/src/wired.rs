@@ -7,7 +7,7 @@ use microagent_backend::Backend;
 use microagent_conformance::{Context, Guests};
 use microagent_fake::FakeBackend;
 
-use crate::{FakeGuests, kvm, qemu};
+use crate::{FakeGuests, cloud_hypervisor, kvm, qemu};
 
 /// A backend with the guests that it can run.
 #[derive(Clone)]
@@ -37,6 +37,7 @@ pub enum Lacks {
 pub fn wired() -> Vec<Wired> {
     let mut all = vec![Wired::fake(Arc::new(FakeBackend::new()))];
     all.extend(kvm::wired());
+    all.push(cloud_hypervisor::wired());
     all.extend(qemu::wired());
     all
 }

@@ -11,6 +11,11 @@ const PANIC: &str = "Kernel panic - not syncing: asked for\n";
 /// A write to this port ends a machine that declares `PowerOff::ExitPort`. Where there is
 /// none it is nobody's, and what follows is a reset.
 const EXIT_PORT: u16 = 0x604;
+/// Cloud Hypervisor's sleep control register (ACPI 6.5, 4.8.3.7), which a kernel finds in the
+/// tables. On other machines it is nobody's.
+const SLEEP_PORT: u16 = 0x600;
+/// What is written there to power off: sleep type 5, and enable.
+const POWER_OFF: u8 = (5 << 2) | (1 << 5);
 
 /// In which mode of the processor code is entered; interrupts are off.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,8 +114,10 @@ impl Code {
     }
 
     fn exit(&mut self) {
-        self.port(EXIT_PORT);
-        self.add(&[0xee]); // out dx, al
+        for (port, byte) in [(EXIT_PORT, 0), (SLEEP_PORT, POWER_OFF)] {
+            self.port(port);
+            self.add(&[0xb0, byte, 0xee]); // mov al, byte; out dx, al
+        }
     }
 
     /// An exception without any handler: the processor shuts down, and the machine resets.

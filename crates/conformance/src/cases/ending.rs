@@ -8,6 +8,7 @@ use crate::{Case, Context, End, Script, Step};
 
 pub(super) const CASES: &[Case] = &[
     case!(T1, [], a_guest_that_resets_boots_once),
+    case!(T1, [], guests_that_reset_at_once_boot_once_each),
     case!(T1, [], a_guest_that_panics_is_told_from_one_that_resets),
     case!(T1, [], a_guest_that_powers_off_ends),
     case!(T1, [Detached], an_end_can_be_read_later_by_another_handle),
@@ -28,6 +29,21 @@ async fn ended(context: &Context, end: End) -> Result<(Exit, usize)> {
 
 async fn a_guest_that_resets_boots_once(context: Context) -> Result {
     same("exit and boots", ended(&context, End::Reset).await?, (Exit::Reset, 1))
+}
+
+/// How many guests try to be faster than whoever has to end them.
+const GUESTS: usize = 5;
+
+async fn guests_that_reset_at_once_boot_once_each(context: Context) -> Result {
+    let spec = context.spec(&Script::new([Step::say("begun")], End::Reset))?;
+    for n in 0..GUESTS {
+        let subject = context.make(&format!("m{n}"), &spec).await?;
+        subject.machine.start().await?;
+        same("exit", subject.exit().await?, Exit::Reset)?;
+        same("boots", subject.said()?.matches("begun").count(), 1)?;
+        subject.destroyed().await?;
+    }
+    Ok(())
 }
 
 async fn a_guest_that_panics_is_told_from_one_that_resets(context: Context) -> Result {

@@ -1,6 +1,6 @@
 //! The limit itself can be had, and one more is refused with both numbers.
 
-use microagent_backend::{Capabilities, ErrorKind, admit};
+use microagent_backend::{Capabilities, ErrorKind, State, admit};
 use microagent_machine::{Access, Feature, MachineSpec, MiB};
 
 use crate::bench::attached;
@@ -79,6 +79,9 @@ async fn as_many_disks_as_declared_can_be_had(context: Context) -> Result {
     let Some(spec) = with_disks(&context, &caps, limit)? else { return Ok(()) };
     admitted(&spec, &caps)?;
     let subject = context.make("m", &spec).await?;
+    // Some build their devices only now.
+    subject.machine.start().await?;
+    subject.is(State::Running).await?;
     subject.destroyed().await
 }
 

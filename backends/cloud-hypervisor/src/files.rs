@@ -1,0 +1,12 @@
+//! The names of Cloud Hypervisor's own files in a run directory; all others are those of any
+//! machine.
+
+pub(crate) use microagent_guarded::files::{CONSOLE, VSOCK};
+
+/// Where Cloud Hypervisor takes requests.
+pub(crate) const API: &str = "api.sock";
+/// A link to the kernel, until it has booted.
+pub(crate) const KERNEL: &str = "kernel";
+
+/// All that this driver puts into a run directory beside what every machine has there.
+pub(crate) const OWN: &[&str] = &[API, KERNEL];
