@@ -55,6 +55,7 @@ pub(crate) fn before_building(
     limits(files).apply().map_err(ConfineError::Process)?;
     // A disk that cannot grow further is an error of the guest's, not the end.
     signals::ignore_longest_file().map_err(ConfineError::Process)?;
+    signals::end_by_faults().map_err(ConfineError::Process)?;
     let write = if spec.vsock.is_some() { vec![".".into()] } else { Vec::new() };
     let ruleset = Ruleset::new(&Rules { write, ..Rules::default() })?;
     if !ruleset.is_supported() {

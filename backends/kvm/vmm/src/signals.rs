@@ -24,6 +24,13 @@ pub(crate) fn ignore_longest_file() -> io::Result<()> {
     set(libc::SIGXFSZ, libc::SIG_IGN)
 }
 
+/// Has a fault end the process at once, as what it is. The standard library's handler looks for
+/// a stack that overflowed, and for any other fault makes calls that no filter of a monitor's
+/// thread allows.
+pub(crate) fn end_by_faults() -> io::Result<()> {
+    [libc::SIGSEGV, libc::SIGBUS].into_iter().try_for_each(|s| set(s, libc::SIG_DFL))
+}
+
 /// Gives a child the dispositions of a fresh program. Async-signal-safe.
 pub(crate) fn reset() -> io::Result<()> {
     SESSION.into_iter().chain([libc::SIGXFSZ]).try_for_each(|s| set(s, libc::SIG_DFL))

@@ -1,6 +1,7 @@
 //! What holds for a monitor while its guest runs.
 
 use std::fs;
+use std::process::Command;
 
 use microagent_vmm_protocol::{Reply, Request, VERSION};
 
@@ -45,4 +46,22 @@ fn every_thread_is_confined() {
     };
     let supported = microagent_confine::Ruleset::new(&Default::default()).unwrap().is_supported();
     assert_eq!(landlock, supported);
+}
+
+/// Not as a call that it may not make, which a handler of faults would.
+#[test]
+fn a_fault_ends_it_as_what_it_is() {
+    if kvm_is_missing() {
+        return;
+    }
+    let check = |name: &str, number| {
+        let mut monitor = Fixture::new(&Guest::new().say("up\n").spin()).spawn();
+        monitor.connect().state(&Request::Start);
+        monitor.wait_for("up\n");
+        let kill = Command::new("kill").args([name, &monitor.pid().to_string()]).status();
+        assert!(kill.unwrap().success());
+        assert_eq!(monitor.end().signal, Some(number));
+    };
+    check("-SEGV", 11);
+    check("-BUS", 7);
 }
