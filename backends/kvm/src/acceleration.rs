@@ -16,8 +16,7 @@ const UNUSABLE: &str =
 ///
 /// # Errors
 /// `Unavailable` where KVM cannot be used, or interprets and that is not allowed.
-pub(crate) fn decide(report: Result<ProbeReport>, emulated: Emulated) -> Result<Acceleration> {
-    let report = report.map_err(unknown)?;
+pub(crate) fn decide(report: ProbeReport, emulated: Emulated) -> Result<Acceleration> {
     let evidence = report.evidence;
     let unavailable = |message| Err(Error::new(ErrorKind::Unavailable, message));
     match (report.verdict, emulated) {
@@ -35,17 +34,6 @@ pub(crate) fn decide(report: Result<ProbeReport>, emulated: Emulated) -> Result<
     }
 }
 
-/// What KVM is was not found out. That it took too long is an answer too.
-fn unknown(error: Error) -> Error {
-    match error.kind {
-        ErrorKind::Timeout => {
-            let message = format!("KVM here is of no use: {}", error.message);
-            Error::new(ErrorKind::Unavailable, message).with_hint(INSTEAD)
-        }
-        _ => error,
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -53,7 +41,7 @@ mod tests {
     fn check(verdict: ProbeVerdict, emulated: Emulated, expect: std::result::Result<&str, &str>) {
         let evidence = "why".to_owned();
         let report = ProbeReport { version: 1, verdict, evidence, ratio: None, took_ms: 1 };
-        let got = decide(Ok(report), emulated);
+        let got = decide(report, emulated);
         if let Err(error) = &got {
             assert_eq!(error.kind, ErrorKind::Unavailable);
             assert!(error.hint.as_ref().is_some_and(|hint| hint.contains("qemu:accel=tcg")));
@@ -74,15 +62,5 @@ mod tests {
         for emulated in [Refuse, Allow] {
             check(ProbeVerdict::Unavailable, emulated, Err("KVM cannot be used here: why"));
         }
-    }
-
-    #[test]
-    fn what_takes_too_long_is_of_no_use() {
-        let check = |kind, expect| {
-            let got = decide(Err(Error::new(kind, "it hangs")), Emulated::Allow).unwrap_err();
-            assert_eq!(got.kind, expect);
-        };
-        check(ErrorKind::Timeout, ErrorKind::Unavailable);
-        check(ErrorKind::Crashed, ErrorKind::Crashed);
     }
 }

@@ -52,7 +52,7 @@ impl KvmBackend {
             return Err(Error::new(ErrorKind::Unavailable, message)
                 .with_hint("install microagent-vmm beside microagent"));
         }
-        let report = self.probe.report(monitor).await;
+        let report = self.probe.report(monitor).await?;
         Ok(capabilities(decide(report, self.options.emulated)?))
     }
 }
