@@ -17,6 +17,8 @@ fuzz_target!(|data: &[u8]| {
     let mut input = Input::new(data);
     let how = input.byte();
     let sectors = if how & 2 == 0 { input.number().into() } else { input.u64() };
+    // No file is longer.
+    let sectors: u64 = std::cmp::min(sectors, i64::MAX as u64 / SECTOR);
     let disk = Disk { sectors, read_only: how & 1 == 1 };
     let readable = input.number() as usize * if how & 4 == 0 { SEGMENT_LEN } else { 1 };
     let writable = input.number() as usize;

@@ -47,7 +47,11 @@ fn frames(bytes: &[u8], piece: usize) {
             at += 4 + frame.len();
             frames.consume();
         }
-        if frames.peek().is_err() {
+        let is_too_long = bytes[..bytes.len() - rest.len()][at..]
+            .first_chunk()
+            .is_some_and(|len| u32::from_be_bytes(*len) as usize > MAX_FRAME);
+        assert_eq!(frames.peek().is_err(), is_too_long);
+        if is_too_long {
             return;
         }
     }

@@ -1,5 +1,6 @@
-#![allow(dead_code)] // of what is compiled here only the parsers are used
 //! The boot parsers of the native monitor, which is a program and no library.
+
+#![allow(dead_code)] // of what is compiled here only the parsers are used
 
 use std::fs::File;
 

@@ -1,5 +1,5 @@
-#![allow(unsafe_code)] // system calls on guest memory, of which there are no slices
 //! Input and output straight from and to guest memory, several pieces at once.
+#![allow(unsafe_code)] // system calls on guest memory, of which there are no slices
 
 use std::fs::File;
 use std::io;
