@@ -16,6 +16,9 @@ export PATH=/bin
 mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys
+for module in /modules/*; do
+    [ ! -e $module ] || busybox insmod $module || echo not-loaded $module
+done
 # usage: find_disk SERIAL; says its device
 find_disk() {
     for disk in /sys/block/*; do
@@ -32,6 +35,7 @@ pub struct LinuxGuests {
     device_arguments: DeviceArguments,
     power_off: PowerOff,
     busybox: PathBuf,
+    modules: Vec<PathBuf>,
     vsock: fn() -> Result<PathBuf, String>,
 }
 
@@ -41,7 +45,7 @@ impl LinuxGuests {
     pub fn new(kernel: PathBuf, format: KernelFormat, busybox: PathBuf) -> Self {
         let vsock = || Err("these guests have no program that uses vsock".to_owned());
         let (device_arguments, power_off) = (DeviceArguments::Unknown, PowerOff::Reset);
-        Self { kernel, format, device_arguments, power_off, busybox, vsock }
+        Self { kernel, format, device_arguments, power_off, busybox, modules: Vec::new(), vsock }
     }
 
     /// The same for a kernel of which this is known.
@@ -57,6 +61,12 @@ impl LinuxGuests {
         Self { power_off, ..self }
     }
 
+    /// The same for a kernel whose drivers are in these files, which are loaded in this order.
+    #[must_use]
+    pub fn with_modules(self, modules: Vec<PathBuf>) -> Self {
+        Self { modules, ..self }
+    }
+
     /// The same with the program that does [`Step::Call`] and [`Step::Serve`], or the
     /// reason why there is none; asked when it is needed.
     #[must_use]
@@ -69,7 +79,7 @@ impl Guests for LinuxGuests {
     fn boot(&self, dir: &Path, script: &Script) -> Result<Boot, Failure> {
         let busybox = fs::read(&self.busybox)?;
         let mut cpio = Cpio::default();
-        for folder in ["bin", "dev", "proc", "sys"] {
+        for folder in ["bin", "dev", "proc", "sys", "mnt", "modules"] {
             cpio.add(folder, 0o040_755, b"");
         }
         cpio.add("bin/busybox", 0o100_755, &busybox);
@@ -77,6 +87,9 @@ impl Guests for LinuxGuests {
             ["sh", "mount", "cat", "dd", "head", "reboot", "poweroff", "sleep", "printf", "grep"]
         {
             cpio.add(&format!("bin/{applet}"), 0o120_777, b"busybox");
+        }
+        for (n, module) in self.modules.iter().enumerate() {
+            cpio.add(&format!("modules/{n:03}.ko"), 0o100_644, &fs::read(module)?);
         }
         if script.steps.iter().any(|s| matches!(s, Step::Call { .. } | Step::Serve { .. })) {
             let program = (self.vsock)().map_err(Failure::Unavailable)?;
@@ -125,6 +138,7 @@ fn line(step: &Step) -> String {
             .to_owned(),
         Step::Call { port, text } => format!("vsock call {port} {text}"),
         Step::Serve { port } => format!("vsock serve {port}"),
+        Step::Shell(line) => line.clone(),
     }
 }
 

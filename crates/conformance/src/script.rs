@@ -53,6 +53,9 @@ pub enum Step {
         /// The guest's port.
         port: u32,
     },
+    /// Has a line run by the guest's shell, which has busybox's programs. Only for guests that
+    /// are an operating system.
+    Shell(String),
 }
 
 /// How a guest ends.
@@ -84,6 +87,11 @@ impl Step {
     /// [`Step::Say`].
     pub fn say(word: &str) -> Self {
         Self::Say(word.to_owned())
+    }
+
+    /// [`Step::Shell`].
+    pub fn shell(line: &str) -> Self {
+        Self::Shell(line.to_owned())
     }
 }
 

@@ -43,7 +43,8 @@ pub(crate) fn linux_that_powers_off_by(how: PowerOff) -> Result<Arc<dyn Guests>,
     Ok(Arc::new(guests.with_power_off(how).with_vsock(guest::program)))
 }
 
-fn busybox() -> Result<PathBuf, String> {
+/// A static busybox, or why there is none.
+pub(crate) fn busybox() -> Result<PathBuf, String> {
     let named = env::var_os("MICROAGENT_BUSYBOX").map(PathBuf::from);
     let usual = ["/bin/busybox", "/usr/bin/busybox"].map(PathBuf::from);
     let found = named.into_iter().chain(usual).find(|path| is_static(path));

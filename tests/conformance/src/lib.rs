@@ -1,17 +1,21 @@
 //! The backends that are judged by `microagent-conformance`, wired up.
 //!
 //! `tests/conformance.rs` runs every case over each of them; `tests/mutants.rs` shows that
-//! the cases notice backends that do not keep to the contract.
+//! the cases notice backends that do not keep to the contract. `tests/distribution` boots what
+//! a distribution packages.
 
 mod cloud_hypervisor;
+mod distribution;
 mod fake;
 mod guest;
 mod host;
 mod judge;
 mod kvm;
+mod modules;
 mod qemu;
 mod wired;
 
+pub use distribution::Distribution;
 pub use fake::FakeGuests;
 pub use judge::{judge, runtime};
 pub use wired::{Lacks, Wired, wired};
