@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use microagent_machine::{Arch, Feature, MiB};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What a backend can do here and now: plain data, compared with a spec by
 /// [`admit`](crate::admit()) alone.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Capabilities {
     /// The backend's name.
@@ -29,7 +30,7 @@ pub struct Capabilities {
 }
 
 /// How much a backend can give one machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Limits {
     /// Most vCPUs.
@@ -44,7 +45,7 @@ pub struct Limits {
 }
 
 /// How guest code is run, with the evidence for it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case", tag = "kind", deny_unknown_fields)]
 pub enum Acceleration {
     /// By the processor, on a host that is no guest itself.
@@ -65,7 +66,7 @@ pub enum Acceleration {
 }
 
 /// The call by which the guest's init ends the machine.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PowerOff {
     /// A reset: the monitor exits instead of booting again.
@@ -77,7 +78,7 @@ pub enum PowerOff {
 }
 
 /// What will be applied to the processes of a machine.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IsolationPlan {
     /// A seccomp filter on every thread.

@@ -1,5 +1,6 @@
 //! What can go wrong with a machine.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Short for a result with this crate's [`Error`].
@@ -21,7 +22,7 @@ pub struct Error {
 }
 
 /// The kinds of failure that callers tell apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorKind {
     /// The request makes no sense.

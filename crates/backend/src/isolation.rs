@@ -1,9 +1,10 @@
 //! What confines the processes of a machine, as read from the system.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What is in force for all processes of a machine.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Isolation {
     /// One entry for each process.
@@ -12,7 +13,7 @@ pub struct Isolation {
 
 /// What is in force for one process, from `/proc/<pid>` and, for Landlock, from its own
 /// report.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ProcessIsolation {
     /// What it is: `monitor`, `guard`, `vsock`.

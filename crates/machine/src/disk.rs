@@ -3,10 +3,11 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A raw disk image that the guest sees as a virtio block device.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
     /// The serial number under which the guest finds it, whatever its device is called.
@@ -18,7 +19,7 @@ pub struct Disk {
 }
 
 /// Whether a guest may write to a disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Access {
     /// The device refuses writes.
@@ -31,8 +32,11 @@ pub enum Access {
 ///
 /// 20 bytes are what a virtio block device answers to `VIRTIO_BLK_T_GET_ID` (virtio 1.2,
 /// 5.2.6); the alphabet is what needs no quoting on any hypervisor's command line.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(try_from = "String", into = "String")]
+#[schemars(extend("pattern" = "^[a-zA-Z0-9_-]{1,20}$"))]
 pub struct DiskId(String);
 
 impl DiskId {

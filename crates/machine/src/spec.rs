@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Access, Cid, Disk, Feature, MiB};
@@ -11,7 +12,7 @@ use crate::{Access, Cid, Disk, Feature, MiB};
 ///
 /// A field that is added here does not compile until [`MachineSpec::required_features`]
 /// says which feature it needs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct MachineSpec {
     /// The instruction set of the guest.
@@ -32,7 +33,9 @@ pub struct MachineSpec {
 }
 
 /// The instruction set of a guest.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Arch {
     /// 64-bit x86, as `uname -m` names it.
@@ -52,7 +55,7 @@ impl Arch {
 }
 
 /// The guest's vsock device. Its host side is always a hybrid Unix socket.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Vsock {
     /// The guest's context id.
@@ -60,7 +63,7 @@ pub struct Vsock {
 }
 
 /// What a machine boots.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Boot {
     /// The kernel's file.
@@ -80,7 +83,7 @@ pub struct Boot {
 /// MP table for processors and interrupts). A property of the kernel, so that a backend that
 /// announces devices itself can do it in the one way that this kernel sees, and no more:
 /// a kernel that learnt of them twice would set each up twice.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceArguments {
     /// It is known to read them.
@@ -91,7 +94,7 @@ pub enum DeviceArguments {
 }
 
 /// The kind of a kernel file.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum KernelFormat {
     /// Uncompressed ELF with a PVH note.

@@ -2,10 +2,13 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// A size in mebibytes (2^20 bytes).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(transparent)]
 pub struct MiB(pub u32);
 
@@ -26,8 +29,9 @@ impl fmt::Display for MiB {
 ///
 /// 0 to 2 are reserved (hypervisor, loopback, host) and 2^32-1 means "any", so a guest's
 /// lies in between (virtio 1.2, 5.10.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "u32", into = "u32")]
+#[schemars(extend("minimum" = 3, "maximum" = 4_294_967_294_u32))]
 pub struct Cid(u32);
 
 impl Cid {

@@ -51,13 +51,47 @@ impl Registry {
     pub async fn choose(&self, selection: &Selection, spec: &MachineSpec) -> Result<Choice> {
         match selection {
             Selection::Named { name, options } => {
-                take(self.by_name(name, options)?, spec, "it was named").await
+                self.take_named(self.by_name(name, options)?, spec, "it was named").await
             }
             Selection::Path { path } => {
-                take(self.by_path(path).await?, spec, "its hypervisor was named").await
+                self.take_named(self.by_path(path).await?, spec, "its path was given").await
             }
             Selection::Auto => self.first_that_works(spec).await,
         }
+    }
+
+    /// Takes this backend and no other; what it cannot do is refused with those that can.
+    async fn take_named(
+        &self,
+        backend: Box<dyn Backend>,
+        spec: &MachineSpec,
+        why: &str,
+    ) -> Result<Choice> {
+        let name = backend.name().to_owned();
+        match take(backend, spec, why).await {
+            Err(e) if e.kind == ErrorKind::Unsupported && e.hint.is_none() => {
+                let others = self.others_that_can(&name, spec).await;
+                Err(e.with_hint(match &*others {
+                    [] => "no other supervisor that works here can either".to_owned(),
+                    [one] => format!("{one} can: --supervisor {one}"),
+                    [first, ..] => format!("{} can: --supervisor {first}", others.join(", ")),
+                }))
+            }
+            taken => taken,
+        }
+    }
+
+    /// The backends but `name` that work here and admit `spec`, in the order of `auto`.
+    async fn others_that_can(&self, name: &str, spec: &MachineSpec) -> Vec<&'static str> {
+        let mut can = Vec::new();
+        for entry in self.entries().iter().filter(|entry| entry.name != name) {
+            if let Ok(backend) = self.by_name(entry.name, "")
+                && take(backend, spec, "").await.is_ok()
+            {
+                can.push(entry.name);
+            }
+        }
+        can
     }
 
     async fn first_that_works(&self, spec: &MachineSpec) -> Result<Choice> {
@@ -100,7 +134,7 @@ async fn take(backend: Box<dyn Backend>, spec: &MachineSpec, why: &str) -> Resul
     Ok(Choice { backend, capabilities, reasons: vec![reason] })
 }
 
-fn refusal(name: &str, rejections: &[Rejection]) -> Error {
+pub(crate) fn refusal(name: &str, rejections: &[Rejection]) -> Error {
     let why: Vec<_> = rejections.iter().map(ToString::to_string).collect();
     Error::new(
         ErrorKind::Unsupported,

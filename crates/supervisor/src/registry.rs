@@ -2,7 +2,7 @@
 
 use microagent_backend::{Backend, Error, ErrorKind, Result};
 
-use crate::Selection;
+use crate::{PluginHost, Selection};
 
 /// How a backend is to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,12 +31,24 @@ pub struct Entry {
 /// All backends that a program knows, in the order in which `auto` tries them.
 pub struct Registry {
     entries: Vec<Entry>,
+    plugin_host: Option<PluginHost>,
 }
 
 impl Registry {
     /// A registry of these, in this order.
     pub fn new(entries: Vec<Entry>) -> Self {
-        Self { entries }
+        Self { entries, plugin_host: None }
+    }
+
+    /// The same with plugins, which `host` loads.
+    #[must_use]
+    pub fn with_plugins(mut self, host: PluginHost) -> Self {
+        self.plugin_host = Some(host);
+        self
+    }
+
+    pub(crate) fn plugin_host(&self) -> Option<&PluginHost> {
+        self.plugin_host.as_ref()
     }
 
     /// All entries, in order.
@@ -45,21 +57,27 @@ impl Registry {
     }
 
     /// Finds what is wrong with a selection without making anything: unknown names, unknown
-    /// options, and programs that are no hypervisor.
+    /// options, and paths to what is no supervisor.
     ///
     /// # Errors
-    /// `Usage`, with what is known.
+    /// `Usage`, with what is known; for a path, whatever finding out what it is meets.
     pub async fn check(&self, selection: &Selection) -> Result<()> {
-        let checked = match selection {
+        match selection {
             Selection::Auto => Ok(()),
-            Selection::Named { name, options } => self.by_name(name, options).map(drop),
             Selection::Path { path } => self.by_path(path).await.map(drop),
-        };
-        // What is wrong with the host is told when the backend is probed.
-        checked.or_else(|e| if e.kind == ErrorKind::Usage { Err(e) } else { Ok(()) })
+            // What is wrong with the host is told when the backend is probed.
+            Selection::Named { name, options } => match self.by_name(name, options) {
+                Err(e) if e.kind == ErrorKind::Usage => Err(e),
+                _ => Ok(()),
+            },
+        }
     }
 
-    pub(crate) fn by_name(&self, name: &str, options: &str) -> Result<Box<dyn Backend>> {
+    /// The backend of this name with these options, possibly none.
+    ///
+    /// # Errors
+    /// `Usage` for names and options that are not known, with those that are.
+    pub fn by_name(&self, name: &str, options: &str) -> Result<Box<dyn Backend>> {
         let entry = self.entries.iter().find(|e| e.name == name).ok_or_else(|| {
             Error::new(ErrorKind::Usage, format!("there is no supervisor '{name}'"))
                 .with_hint(format!("known are: {}", self.names()))
@@ -77,12 +95,18 @@ impl Registry {
 
     fn names(&self) -> String {
         let names: Vec<_> = self.entries.iter().map(|e| e.name).collect();
-        format!("auto, {}, or the path of a hypervisor", names.join(", "))
+        format!(
+            "auto, {}, or the path of a hypervisor, a plugin (*.so) or a supervisor",
+            names.join(", ")
+        )
     }
 
     pub(crate) fn built_names(&self) -> String {
         let built = self.entries.iter().filter(|e| e.make.is_some());
         let names: Vec<_> = built.map(|e| e.name).collect();
-        format!("auto, {}, or the path of one of their hypervisors", names.join(", "))
+        format!(
+            "auto, {}, or the path of one of their hypervisors, a plugin (*.so) or a supervisor",
+            names.join(", ")
+        )
     }
 }

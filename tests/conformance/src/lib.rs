@@ -6,6 +6,7 @@
 
 mod cloud_hypervisor;
 mod distribution;
+mod external;
 mod fake;
 mod guest;
 mod host;
@@ -16,6 +17,7 @@ mod qemu;
 mod wired;
 
 pub use distribution::Distribution;
+pub use external::{External, LOAD, SERVE, external, served};
 pub use fake::FakeGuests;
 pub use judge::{judge, runtime};
 pub use wired::{Lacks, Wired, wired};

@@ -7,6 +7,7 @@
 //! the backend's name, or the latter `all`, which does not stand for hardware. A case about
 //! a feature that the backend does not declare passes; the matrix at the end shows `-`.
 
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -16,25 +17,31 @@ use microagent_backend::ErrorKind;
 use microagent_conformance::{
     Case, Context, MakeRequest, Maker, Matrix, Verdict, cases, make_and_hold,
 };
-use microagent_tests_conformance::{Wired, judge, runtime, wired};
+use microagent_plugin::{reply, serve};
+use microagent_supervisor::plugin_answer;
+use microagent_tests_conformance::{LOAD, SERVE, Wired, external, judge, runtime, served, wired};
 
 /// First argument of the process that makes machines for others.
 const MAKE: &str = "make-and-hold";
 
 fn main() -> anyhow::Result<ExitCode> {
     let arguments: Vec<_> = std::env::args().skip(1).collect();
-    if let [make, backend, request] = &*arguments
-        && make == MAKE
-    {
-        return make_for_another(backend, request);
+    match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [MAKE, backend, request] => return make_for_another(backend, request),
+        [SERVE, backend] => return serve_backend(backend),
+        [LOAD, plugin] => {
+            reply(|request| plugin_answer(Path::new(plugin), request))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
     }
     let arguments = Arguments::from_args();
     let matrix = Arc::new(Mutex::new(Matrix::default()));
     let mut all = Vec::new();
     let mut lacking = Vec::new();
-    for wired in wired() {
+    for (wired, cases) in all_forms() {
         let lack = unavailable(&wired).filter(|_| !wired.is_required());
-        all.extend(trials(&wired, lack.as_deref(), &matrix));
+        all.extend(trials(&wired, cases, lack.as_deref(), &matrix));
         lacking.extend(lack.map(|why| (wired.name, why)));
     }
     let conclusion = libtest_mimic::run(&arguments, all);
@@ -51,17 +58,43 @@ fn main() -> anyhow::Result<ExitCode> {
 
 fn make_for_another(backend: &str, request: &str) -> anyhow::Result<ExitCode> {
     let request: MakeRequest = serde_json::from_str(request)?;
-    let wired =
-        wired().into_iter().find(|wired| wired.name == backend).context("no such backend")?;
-    let backend = wired.backend.map_err(anyhow::Error::msg)?;
+    let form = external().into_iter().find(|form| form.name == backend);
+    let wired = match form {
+        Some(form) => form.wired(),
+        None => wired().into_iter().find(|wired| wired.name == backend),
+    };
+    let backend = wired.context("no such backend")?.backend.map_err(anyhow::Error::msg)?;
     runtime()?.block_on(make_and_hold(&*backend, &request))?;
     Ok(ExitCode::SUCCESS)
 }
 
+/// Serves the one request that is on standard input.
+fn serve_backend(backend: &str) -> anyhow::Result<ExitCode> {
+    let wired = served(backend).context("no such backend")?;
+    let backend = wired.backend.map_err(anyhow::Error::msg)?;
+    runtime()?.block_on(serve(&*backend))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Every backend in every form, with the cases that judge it.
+fn all_forms() -> Vec<(Wired, Vec<Case>)> {
+    let linked = wired().into_iter().map(|wired| (wired, cases()));
+    let others = external().into_iter().filter_map(|form| {
+        let judging = cases().into_iter().filter(|case| form.is_judged_by(case));
+        Some((form.wired()?, judging.collect()))
+    });
+    linked.chain(others).collect()
+}
+
 /// A trial for each case; all are ignored where the backend cannot be had.
-fn trials(wired: &Wired, lack: Option<&str>, matrix: &Arc<Mutex<Matrix>>) -> Vec<Trial> {
+fn trials(
+    wired: &Wired,
+    cases: Vec<Case>,
+    lack: Option<&str>,
+    matrix: &Arc<Mutex<Matrix>>,
+) -> Vec<Trial> {
     let trial = |case| trial(wired.clone(), case, Arc::clone(matrix));
-    cases().into_iter().map(|case| trial(case).with_ignored_flag(lack.is_some())).collect()
+    cases.into_iter().map(|case| trial(case).with_ignored_flag(lack.is_some())).collect()
 }
 
 /// Why a backend cannot be had here.

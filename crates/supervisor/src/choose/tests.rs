@@ -16,6 +16,7 @@ use crate::{Entry, Wanted};
 /// A backend that can be probed and nothing else.
 struct Probed {
     works: bool,
+    memory: MiB,
 }
 
 #[async_trait]
@@ -33,7 +34,7 @@ impl Backend for Probed {
             version: "1".into(),
             architectures: vec![Arch::X86_64],
             features: BTreeSet::from([Feature::Console]),
-            limits: Limits { vcpus: 1, memory: MiB(64), virtio_slots: None, disks: 0 },
+            limits: Limits { vcpus: 1, memory: self.memory, virtio_slots: None, disks: 0 },
             acceleration: Acceleration::Emulated { evidence: "test".into() },
             power_off: PowerOff::Reset,
             isolation: IsolationPlan::default(),
@@ -50,12 +51,16 @@ impl Backend for Probed {
 }
 
 fn entry(name: &'static str, works: bool) -> Entry {
+    sized(name, works, MiB(64))
+}
+
+fn sized(name: &'static str, works: bool, memory: MiB) -> Entry {
     Entry {
         name,
         automatic: true,
         recognises: if works { |line| line.starts_with("probed version") } else { |_| false },
         make: Some(Box::new(move |wanted| match wanted {
-            Wanted::Options("") | Wanted::Program(_) => Ok(Box::new(Probed { works })),
+            Wanted::Options("") | Wanted::Program(_) => Ok(Box::new(Probed { works, memory })),
             Wanted::Options(other) => {
                 Err(Error::new(ErrorKind::Usage, format!("unknown option '{other}'")))
             }
@@ -116,6 +121,34 @@ fn a_named_backend_never_falls_through() {
     check("probed", 2, ErrorKind::Unsupported, "vcpus: 2 asked for, at most 1 here");
 }
 
+fn refused(text: &str, spec: &MachineSpec) -> (String, String) {
+    let more = MiB(65);
+    let registry = Registry::new(vec![
+        entry("small", true),
+        sized("broken", false, more),
+        sized("one", true, more),
+        sized("two", true, more),
+    ]);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let selection = Selection::parse(text).unwrap();
+    let error = runtime.block_on(registry.choose(&selection, spec)).unwrap_err();
+    (error.message, error.hint.unwrap_or_default())
+}
+
+#[test]
+fn a_refusal_names_all_reasons_both_numbers_and_who_could() {
+    let mut asked = spec(1);
+    asked.memory = MiB(65);
+    let (message, hint) = refused("small", &asked);
+    assert!(message.contains("memory: 65 asked for, at most 64 here"), "{message}");
+    assert_eq!(hint, "one, two can: --supervisor one");
+    asked.memory = MiB(66);
+    asked.rng = true;
+    let (message, hint) = refused("two", &asked);
+    assert!(message.contains("does not offer rng; memory: 66 asked for, at most 65"), "{message}");
+    assert_eq!(hint, "no other supervisor that works here can either");
+}
+
 /// A program that one thread is still writing cannot be run if another thread starts a
 /// process meanwhile, which then has it open too.
 static WRITING: std::sync::Mutex<()> = std::sync::Mutex::new(());
@@ -138,6 +171,46 @@ fn a_path_is_known_by_what_it_prints() {
     check(&script("lib.so", "", 0o700), 1, usage, "plugin");
     check(dir.path().to_str().unwrap(), 1, usage, "is a directory");
     check(dir.path().join("no").to_str().unwrap(), 1, usage, "does not exist");
+}
+
+#[test]
+fn a_path_may_speak_the_supervisor_protocol() {
+    let _alone = WRITING.lock();
+    let dir = tempfile::tempdir().unwrap();
+    let check = |answer: &str, kind: Option<ErrorKind>, says: &str| {
+        let path = dir.path().join("supervisor");
+        std::fs::write(&path, format!("#!/bin/sh\nread -r request\n{answer}\n")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let selection = Selection::parse(path.to_str().unwrap()).unwrap();
+        let chosen = runtime.block_on(registry().choose(&selection, &spec(1)));
+        let text = match &chosen {
+            Ok(choice) => choice.backend.name().to_owned(),
+            Err(e) => format!("{e}: {:?}", e.source),
+        };
+        assert_eq!(chosen.err().map(|e| e.kind), kind, "{answer}: {text}");
+        assert!(text.contains(says), "{answer}: {text}");
+    };
+    let caps = |name: &str, more: &str| {
+        format!(
+            r#"echo '{{"protocol":1,"ok":{{"backend":"{name}","version":"1",
+            "architectures":["x86_64"],"features":["console"],"limits":{{"vcpus":1,"memory":64,
+            "virtio_slots":null,"disks":0}},"acceleration":{{"kind":"emulated","evidence":"x"}},
+            "power_off":"reset","isolation":{{"seccomp":false,"landlock":false,
+            "no_new_privs":false,"rlimits":false}}{more}}}}}'"#
+        )
+    };
+    let usage = Some(ErrorKind::Usage);
+    check(&caps("mine", ""), None, "mine");
+    check(&caps("a b", ""), Some(ErrorKind::Protocol), "calls itself \"a b\"");
+    check(&caps("mine", r#","colour":"red""#), usage, "colour");
+    check(&(caps("mine", "") + "; exit 3"), usage, "exit status: 3");
+    check(&(caps("mine", "") + "; echo more"), usage, "does not know");
+    check(&(caps("mine", "") + "; kill -SEGV $$"), usage, "signal: 11");
+    check(r#"printf '{"protocol":1,"ok"'"#, usage, "EOF");
+    check("echo hello >&2", usage, "did not answer when asked to 'probe'; it said last: hello");
+    let refusal = r#"{"protocol":1,"err":{"kind":"unavailable","message":"no\nluck"}}"#;
+    check(&format!("printf '%s' '{refusal}'"), Some(ErrorKind::Unavailable), "no luck");
 }
 
 #[test]
