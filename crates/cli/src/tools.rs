@@ -68,7 +68,6 @@ fn executable_dir() -> Option<PathBuf> {
 
 /// The backends that this program was built with, in the order in which `auto` tries them.
 fn registry(state: &StateDir) -> Registry {
-    let reserved = |name, recognises| Entry { name, automatic: false, recognises, make: None };
     Registry::new(vec![
         Entry {
             name: "kvm",

@@ -13,8 +13,8 @@ pub(crate) fn one_line(text: &str) -> String {
 /// The last line of a log as the end of an error message; nothing if there is none.
 pub(crate) fn last_line(log: &[u8]) -> String {
     let log = String::from_utf8_lossy(log);
-    let lines = log.lines().map(one_line);
-    match lines.filter(|line| !line.is_empty()).next_back() {
+    let mut lines = log.lines().map(one_line);
+    match lines.rfind(|line| !line.is_empty()) {
         Some(line) => format!("; it said last: {line}"),
         None => String::new(),
     }
