@@ -26,7 +26,7 @@ impl Write for Screen {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
         assert!(data.len() <= MAX_WRITE);
         let before = self.written.fetch_add(data.len(), Ordering::Relaxed);
-        match self.fails && before % 3 == 0 {
+        match self.fails && before.is_multiple_of(3) {
             true => Err(io::ErrorKind::BrokenPipe.into()),
             false => Ok(data.len()),
         }
