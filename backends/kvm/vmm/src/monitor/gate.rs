@@ -103,10 +103,17 @@ mod tests {
         let gate = Arc::new(Gate::default());
         let thread = thread::spawn({
             let gate = Arc::clone(&gate);
-            move || [gate.pass(), gate.pass()]
+            move || {
+                let first = gate.pass();
+                // It may be quicker than whoever closes it again.
+                while !gate.is_closed() {
+                    thread::yield_now();
+                }
+                [first, gate.pass()]
+            }
         });
         assert!(gate.wait_for(1, PATIENCE));
-        // Sooner than the thread can notice.
+        // Perhaps sooner than the thread can notice.
         gate.open(1);
         gate.close();
         assert!(gate.wait_for(1, PATIENCE));
