@@ -91,7 +91,7 @@ impl Fixture {
         command.fd_mappings(fds).unwrap();
         let mut child = command.spawn().unwrap();
         let reports = BufReader::new(child.stdout.take().unwrap());
-        Running { child, reports, life, landlock: false }
+        Running { child, reports, life, group: None, landlock: false }
     }
 
     pub(crate) fn console(&self) -> String {
@@ -113,6 +113,8 @@ pub(crate) struct Running {
     child: Child,
     reports: BufReader<ChildStdout>,
     life: Option<PipeWriter>,
+    /// The process group of its child, which has what that starts.
+    group: Option<Pid>,
     /// What the guard said about Landlock when it had started its child.
     pub(crate) landlock: bool,
 }
@@ -133,6 +135,7 @@ impl Running {
         match self.report() {
             Some(GuardReport::Started { pid, landlock }) => {
                 self.landlock = landlock;
+                self.group = Pid::from_raw(pid.cast_signed());
                 pid
             }
             other => panic!("expected a start, got {other:?}"),
@@ -165,6 +168,7 @@ impl Drop for Running {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        let _ = self.group.map(|group| rustix::process::kill_process_group(group, Signal::KILL));
     }
 }
 

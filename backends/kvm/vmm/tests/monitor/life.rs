@@ -24,6 +24,19 @@ fn a_guest_ends_its_machine() {
     check(Guest::new().say("hello\n").out(0x64, 0xfe).spin(), EXIT_RESET);
 }
 
+#[test]
+fn a_guest_that_cannot_go_on_is_told_of_with_where_it_was() {
+    if kvm_is_missing() {
+        return;
+    }
+    // Neither memory nor a device: mov eax, nowhere; jmp eax
+    let nowhere = 0xe000_0000u32;
+    let guest = Guest::new().raw(&[0xb8]).raw(&nowhere.to_le_bytes()).raw(&[0xff, 0xe0]).spin();
+    let ended = Fixture::new(&guest).run();
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.log.contains("KVM") && ended.log.contains("at rip 0xe0000000"), "{ended:?}");
+}
+
 /// A kernel whose guest says that it runs, and runs on.
 fn endless() -> Vec<u8> {
     Guest::new().say("up\n").spin()
