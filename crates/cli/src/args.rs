@@ -54,6 +54,18 @@ pub(crate) enum Command {
     },
     /// Show versions
     Version,
+    /// Answer one request of the supervisor protocol with a backend that is built in
+    #[command(hide = true)]
+    SuperviseBackend {
+        /// Its name, with options after a colon
+        name: String,
+    },
+    /// Answer one request of the supervisor protocol with a plugin
+    #[command(hide = true)]
+    SupervisePlugin {
+        /// The shared object
+        path: PathBuf,
+    },
 }
 
 /// Arguments of `run`.
@@ -126,7 +138,8 @@ pub(crate) struct RunArgs {
     /// Network: isolated, which is no network device and the default for now
     #[arg(long, value_name = "MODE")]
     pub(crate) network: Option<String>,
-    /// Backend: auto, kvm, qemu[:accel=kvm|tcg], or the path of a QEMU
+    /// Backend: auto, kvm, cloud-hypervisor, qemu[:accel=kvm|tcg], or the path of a hypervisor,
+    /// a plugin (*.so) or a supervisor executable
     #[arg(long, value_name = "WHAT", env = "MICROAGENT_SUPERVISOR")]
     pub(crate) supervisor: Option<String>,
     /// When to ask the registry

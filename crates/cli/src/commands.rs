@@ -4,6 +4,7 @@ mod image;
 mod kernel;
 mod rootfs;
 mod small;
+mod supervise;
 
 use crate::args::{Cli, Command};
 use crate::failure::Failure;
@@ -20,5 +21,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Profiles => Ok(small::profiles(&global)),
         Command::Completion { shell } => Ok(small::completion(shell)),
         Command::Version => Ok(small::version(&global)),
+        Command::SuperviseBackend { name } => supervise::backend(&name, &global).await,
+        Command::SupervisePlugin { path } => supervise::plugin(&path),
     }
 }

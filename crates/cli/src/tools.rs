@@ -7,7 +7,7 @@ use microagent_backend::Backend;
 use microagent_cloud_hypervisor::{CloudHypervisorBackend, CloudHypervisorOptions};
 use microagent_kvm::{KvmBackend, KvmOptions};
 use microagent_qemu::{QemuBackend, QemuOptions};
-use microagent_supervisor::{Entry, Registry, Wanted};
+use microagent_supervisor::{Entry, PluginHost, Registry, Wanted};
 use microagent_workspace::{Config, StateDir, Tools};
 
 use crate::args::Global;
@@ -67,8 +67,8 @@ fn executable_dir() -> Option<PathBuf> {
 }
 
 /// The backends that this program was built with, in the order in which `auto` tries them.
-fn registry(state: &StateDir) -> Registry {
-    Registry::new(vec![
+pub(crate) fn registry(state: &StateDir) -> Registry {
+    let registry = Registry::new(vec![
         Entry {
             name: "kvm",
             automatic: true,
@@ -97,7 +97,12 @@ fn registry(state: &StateDir) -> Registry {
                 move |wanted| qemu(wanted, &cache)
             })),
         },
-    ])
+    ]);
+    match env::current_exe() {
+        Ok(program) => registry
+            .with_plugins(PluginHost { program, arguments: vec!["supervise-plugin".into()] }),
+        Err(_) => registry,
+    }
 }
 
 fn kvm(wanted: Wanted<'_>, cache: &Path) -> microagent_backend::Result<Box<dyn Backend>> {

@@ -12,27 +12,12 @@ mod answer;
 mod call;
 mod file_name;
 mod limits;
+mod malformed;
 mod schema;
 
 pub use answer::{Answer, Done, MachineAnswer, Part, Refusal, StateAnswer, WaitAnswer, decode};
 pub use call::{Call, CreateArgs, DirArgs, LifetimeArgs, NoArgs, Op, WaitArgs};
 pub use file_name::{FileName, InvalidFileName};
 pub use limits::{LIFE_FD, MAX_ANSWER, MAX_REQUEST, MAX_WAIT, VERSION};
+pub use malformed::Malformed;
 pub use schema::schemas;
-
-/// What cannot be understood, as text that names the fault.
-#[derive(Debug, thiserror::Error)]
-pub enum Malformed {
-    /// It is no JSON, or not the JSON that it must be.
-    #[error("not what the protocol says")]
-    Json(#[from] serde_json::Error),
-    /// It is of another version.
-    #[error("protocol version {got}, expected {VERSION}")]
-    Version {
-        /// What it says, as JSON.
-        got: String,
-    },
-    /// It is neither a result nor an error, or both.
-    #[error("an answer has either 'ok' or 'err'")]
-    Neither,
-}
