@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use microagent_backend::Exit;
 use microagent_guest_protocol::{ExecRequest, ExitStatus};
 use microagent_vsock::{Exec, ExecIo, SessionError, Sink, Source};
 use tokio::time::Instant;
@@ -107,7 +108,7 @@ impl Flow<'_> {
             };
             tokio::select! {
                 biased;
-                status = exec.wait() => return self.status(status).await,
+                status = exec.wait() => return self.status(status, None).await,
                 interrupt = io.interrupts.next() => match (interrupt, signalled) {
                     (Interrupt::Signal(signal), None) => {
                         exec.signal(signal);
@@ -124,16 +125,21 @@ impl Flow<'_> {
                     let signal = signalled.map_or(0, |(signal, _)| signal);
                     return Ok(Outcome::Interrupted(Interrupt::Signal(signal)));
                 }
-                exit = &mut end => return match tokio::time::timeout(LAST_WORDS, exec.wait()).await {
-                    Ok(Ok(status)) => Ok(Outcome::Ended(status)),
-                    _ => Err(self.lost(&end_text(&exit))),
-                },
+                exit = &mut end => {
+                    let status = tokio::time::timeout(LAST_WORDS, exec.wait()).await;
+                    return self.status(status.unwrap_or(Err(SessionError::Lost)), Some(exit)).await;
+                }
             }
         }
     }
 
-    /// A session that was lost says less than the end of the machine that caused it.
-    async fn status(&self, status: Result<ExitStatus, SessionError>) -> Result<Outcome, RunError> {
+    /// A session that was lost says less than the end of the machine that caused it, and that
+    /// less than the guest's own word. Which of them is seen first is chance.
+    async fn status(
+        &self,
+        status: Result<ExitStatus, SessionError>,
+        exit: Option<Exit>,
+    ) -> Result<Outcome, RunError> {
         let goodbye = self.session.as_ref().and_then(|session| session.goodbye());
         let error = match status {
             // A guest that powers itself off ends its commands first; that end is not theirs.
@@ -141,9 +147,9 @@ impl Flow<'_> {
             Ok(status) => return Ok(Outcome::Ended(status)),
             Err(error) => error,
         };
-        let exit = match &self.machine {
-            Some(machine) => machine.wait(LAST_WORDS).await.ok().flatten(),
-            None => None,
+        let exit = match (exit, &self.machine) {
+            (None, Some(machine)) => machine.wait(LAST_WORDS).await.ok().flatten(),
+            (exit, _) => exit,
         };
         let text = match (goodbye, exit) {
             (Some(reason), _) => format!("it powered itself off ({reason})"),
