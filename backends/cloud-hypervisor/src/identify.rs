@@ -21,8 +21,6 @@ pub async fn identify(path: &Path) -> Result<Option<CloudHypervisorVersion>> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[tokio::test]
@@ -30,8 +28,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let check = async |script: &str, expect: Option<u32>| {
             let path = dir.path().join("program");
-            std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            microagent_tests_scripts::write(&path, &format!("#!/bin/sh\n{script}\n"));
             assert_eq!(identify(&path).await.unwrap().map(|v| v.major), expect, "{script}");
         };
         check("echo 'cloud-hypervisor v40.1'", Some(40)).await;

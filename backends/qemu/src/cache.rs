@@ -39,7 +39,6 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
 
     use super::*;
 
@@ -50,8 +49,7 @@ mod tests {
             "#!/bin/sh\necho >> {}\necho 'QEMU emulator version {version}'\n",
             dir.join("asked").display()
         );
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        microagent_tests_scripts::write(&path, &script);
         path
     }
 

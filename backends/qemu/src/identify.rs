@@ -68,15 +68,12 @@ async fn has_device(path: &Path, name: &str) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     async fn check(script: &str, expect: Option<QemuVersion>) {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("program");
-        std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        microagent_tests_scripts::write(&path, &format!("#!/bin/sh\n{script}\n"));
         assert_eq!(identify(&path).await.unwrap(), expect, "{script}");
     }
 

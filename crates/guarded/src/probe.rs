@@ -182,7 +182,6 @@ impl Said {
 #[cfg(test)]
 mod tests {
     use std::fs;
-    use std::os::unix::fs::PermissionsExt;
     use std::path::PathBuf;
 
     use super::*;
@@ -195,8 +194,7 @@ mod tests {
         let path = dir.join("vmm");
         let asked = dir.join("asked");
         let script = format!("#!/bin/sh\necho >> {}\n{script}\n", asked.display());
-        fs::write(&path, script).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        microagent_tests_scripts::write(&path, &script);
         path
     }
 

@@ -72,6 +72,13 @@ impl Sandbox {
         path
     }
 
+    /// Writes a program of the test's own.
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.file(name);
+        microagent_tests_scripts::write(&path, text);
+        path
+    }
+
     /// The directory of a workspace.
     pub fn workspace(&self, name: &str) -> PathBuf {
         self.state.join("workspaces").join(name)

@@ -48,9 +48,7 @@ fn refused(sandbox: &Sandbox, image: &Busybox, path: &Path, code: i32, says: &st
 }
 
 fn script(sandbox: &Sandbox, name: &str, text: &str) -> PathBuf {
-    let path = sandbox.write(name, format!("#!/bin/sh\n{text}\n"));
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
-    path
+    sandbox.script(name, &format!("#!/bin/sh\n{text}\n"))
 }
 
 #[test]

@@ -1,7 +1,5 @@
 //! Disks made by a mke2fs: the same contents as the built-in writer's.
 
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use microagent_rootfs::{
@@ -27,8 +25,7 @@ fn request(layers: &[LayerInput], size: DiskSize) -> BuildRequest<'_> {
 /// An executable that stands for a mke2fs.
 fn stand_in(dir: &Path, script: &str) -> PathBuf {
     let path = dir.join("mke2fs");
-    std::fs::write(&path, format!("#!/bin/sh\n{script}\n")).unwrap();
-    std::fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    microagent_tests_scripts::write(&path, &format!("#!/bin/sh\n{script}\n"));
     path
 }
 

@@ -149,17 +149,12 @@ fn a_refusal_names_all_reasons_both_numbers_and_who_could() {
     assert_eq!(hint, "no other supervisor that works here can either");
 }
 
-/// A program that one thread is still writing cannot be run if another thread starts a
-/// process meanwhile, which then has it open too.
-static WRITING: std::sync::Mutex<()> = std::sync::Mutex::new(());
-
 #[test]
 fn a_path_is_known_by_what_it_prints() {
-    let _alone = WRITING.lock();
     let dir = tempfile::tempdir().unwrap();
     let script = |name: &str, body: &str, mode: u32| {
         let path = dir.path().join(name);
-        std::fs::write(&path, body).unwrap();
+        microagent_tests_scripts::write(&path, body);
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).unwrap();
         path.to_str().unwrap().to_owned()
     };
@@ -175,12 +170,10 @@ fn a_path_is_known_by_what_it_prints() {
 
 #[test]
 fn a_path_may_speak_the_supervisor_protocol() {
-    let _alone = WRITING.lock();
     let dir = tempfile::tempdir().unwrap();
     let check = |answer: &str, kind: Option<ErrorKind>, says: &str| {
         let path = dir.path().join("supervisor");
-        std::fs::write(&path, format!("#!/bin/sh\nread -r request\n{answer}\n")).unwrap();
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+        microagent_tests_scripts::write(&path, &format!("#!/bin/sh\nread -r request\n{answer}\n"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let selection = Selection::parse(path.to_str().unwrap()).unwrap();
         let chosen = runtime.block_on(registry().choose(&selection, &spec(1)));
@@ -215,11 +208,9 @@ fn a_path_may_speak_the_supervisor_protocol() {
 
 #[test]
 fn a_flood_is_read_to_its_limit_and_ended() {
-    let _alone = WRITING.lock();
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("flood");
-    std::fs::write(&path, "#!/bin/sh\nexec cat /dev/zero\n").unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o700)).unwrap();
+    microagent_tests_scripts::write(&path, "#!/bin/sh\nexec cat /dev/zero\n");
     let began = std::time::Instant::now();
     check(path.to_str().unwrap(), 1, ErrorKind::Usage, "no hypervisor that is known");
     assert!(began.elapsed() < Duration::from_secs(4));
