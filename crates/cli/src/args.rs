@@ -1,9 +1,14 @@
 //! The command line as it was written.
 
+mod measuring;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+pub(crate) use measuring::{
+    BackendsCommand, CompareArgs, DoctorArgs, MeasureArgs, PerfArgs, PerfCommand,
+};
 
 /// Run OCI images in microVMs.
 #[derive(Debug, Parser)]
@@ -45,6 +50,16 @@ pub(crate) enum Command {
     /// List, install, build and verify guest kernels
     #[command(subcommand, arg_required_else_help = true)]
     Kernel(KernelCommand),
+    /// Show what each backend can do here
+    #[command(subcommand, arg_required_else_help = true)]
+    Backends(BackendsCommand),
+    /// Look for what keeps machines from running here, or makes them slow
+    Doctor(DoctorArgs),
+    /// Run the same command on several backends and compare times, memory and output
+    Compare(Box<CompareArgs>),
+    /// Measure how long machines take to boot and what memory they take
+    #[command(subcommand, arg_required_else_help = true)]
+    Perf(PerfCommand),
     /// Show the resource profiles
     Profiles,
     /// Print a completion script
@@ -69,7 +84,7 @@ pub(crate) enum Command {
 }
 
 /// Arguments of `run`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(after_help = RUN_HELP)]
 pub(crate) struct RunArgs {
     /// OCI reference, tag or digest; also oci:DIR[:TAG], oci-archive:FILE, docker-archive:FILE
@@ -141,7 +156,7 @@ pub(crate) struct RunArgs {
     /// Backend: auto, kvm, cloud-hypervisor, qemu[:accel=kvm|tcg], or the path of a hypervisor,
     /// a plugin (*.so) or a supervisor executable
     #[arg(long, value_name = "WHAT", env = "MICROAGENT_SUPERVISOR")]
-    pub(crate) supervisor: Option<String>,
+    pub(crate) supervisor: Vec<String>,
     /// When to ask the registry
     #[arg(long, value_enum, default_value = "missing")]
     pub(crate) pull: Pull,

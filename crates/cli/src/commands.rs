@@ -1,7 +1,11 @@
 //! One module for each command.
 
+mod backends;
+mod compare;
+mod doctor;
 mod image;
 mod kernel;
+mod perf;
 mod rootfs;
 mod small;
 mod supervise;
@@ -18,6 +22,10 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Image(command) => image::run(command, &global).await,
         Command::Rootfs(command) => rootfs::run(command, &global).await,
         Command::Kernel(command) => kernel::run(command, &global),
+        Command::Backends(command) => backends::run(command, &global).await,
+        Command::Doctor(args) => doctor::run(args, &global).await,
+        Command::Compare(args) => compare::run(*args, &global).await,
+        Command::Perf(command) => perf::run(command, &global).await,
         Command::Profiles => Ok(small::profiles(&global)),
         Command::Completion { shell } => Ok(small::completion(shell)),
         Command::Version => Ok(small::version(&global)),

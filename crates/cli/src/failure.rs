@@ -4,13 +4,14 @@ use std::error::Error;
 use std::process::ExitCode;
 
 use microagent_workspace::{EXIT_FAILED, RunError};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Exit code for a command line that makes no sense.
 pub(crate) const EXIT_USAGE: u8 = 2;
 
 /// A failure as it is told to the user.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct Failure {
     /// What kind, for programs.
     pub(crate) kind: String,

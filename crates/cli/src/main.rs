@@ -7,6 +7,7 @@ mod args;
 mod commands;
 mod failure;
 mod foreign;
+mod measure;
 mod output;
 mod progress;
 mod quantity;

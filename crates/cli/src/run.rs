@@ -13,13 +13,14 @@ use crate::args::{Global, RunArgs};
 use crate::failure::Failure;
 use crate::progress::Shown;
 use crate::{signals, tools};
+pub(crate) use request::from_args;
 use sinks::Capture;
 
 /// Runs `microagent run`.
 pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<u8, Failure> {
     let state = StateDir::peek(tools::state_path(global)?)?;
     let config = tools::config(&state)?;
-    let request = request::from_args(&args, &config, global)?;
+    let request = from_args(&args, &config, global)?;
     if args.dry_run {
         let plan = dry_run(&request, &tools::tools(state)?).await?;
         tell::plan(&plan, global);

@@ -43,6 +43,11 @@ pub(crate) fn config(state: &StateDir) -> Result<Config, Failure> {
         .map_err(|e| Failure::usage(crate::failure::chain(&e)).with_hint("mend or remove the file"))
 }
 
+/// Whether the guest agent is in this program.
+pub(crate) const fn has_agent() -> bool {
+    !AGENT.is_empty()
+}
+
 /// All that a run needs.
 pub(crate) fn tools(state: StateDir) -> Result<Tools, Failure> {
     if AGENT.is_empty() {
@@ -145,7 +150,7 @@ fn qemu(wanted: Wanted<'_>, cache: &Path) -> microagent_backend::Result<Box<dyn 
 
 /// The monitor: in `MICROAGENT_LIBEXEC`, beside the executable, or in
 /// `../libexec/microagent`. That its version matches is checked by what it is told first.
-fn monitor() -> microagent_backend::Result<PathBuf> {
+pub(crate) fn monitor() -> microagent_backend::Result<PathBuf> {
     let named = env::var_os("MICROAGENT_LIBEXEC").map(PathBuf::from);
     let beside = executable_dir();
     let installed = beside.as_ref().map(|dir| dir.join("../libexec/microagent"));

@@ -4,7 +4,7 @@ use microagent_guest_protocol::ExitStatus;
 use microagent_machine::MiB;
 use serde::Serialize;
 
-use crate::Phase;
+use crate::{Footprint, Phase};
 
 /// How a run ended whose command was begun, or whose setup was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -82,6 +82,9 @@ pub struct RunReport {
     pub result: Option<CommandResult>,
     /// How long each step took.
     pub phases: Vec<Phase>,
+    /// What memory the machine took, where that was asked for and could be seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub footprint: Option<Footprint>,
 }
 
 /// What a machine got.

@@ -10,6 +10,7 @@ mod config;
 mod directory;
 mod ending;
 mod error;
+mod footprint;
 mod interrupt;
 mod name;
 mod phases;
@@ -29,6 +30,7 @@ pub use ending::{
     signal_code,
 };
 pub use error::RunError;
+pub use footprint::{Footprint, ProcessFootprint};
 pub use interrupt::{Interrupt, Interrupts};
 pub use microagent_guest_protocol::ExitStatus;
 pub use name::{InvalidName, Name};

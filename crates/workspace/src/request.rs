@@ -49,6 +49,8 @@ pub struct RunRequest {
     pub supervisor: Selection,
     /// Whether to hand over the console.
     pub verbose: bool,
+    /// Whether to look at the memory of the machine's processes once the command has ended.
+    pub measure: bool,
 }
 
 impl RunRequest {

@@ -21,7 +21,7 @@ use crate::directory::{WorkspaceDir, sweep};
 use crate::interrupt::Interrupt;
 use crate::{
     CommandResult, Ending, Phases, ReportedImage, ReportedResources, RunError, RunIo, RunReport,
-    RunRequest, Tools,
+    RunRequest, Tools, footprint,
 };
 pub use prepare::{DryRun, dry_run};
 
@@ -91,7 +91,18 @@ impl<'a> Flow<'a> {
         let prepared = self.prepare(io).await?;
         self.build(&prepared, io).await?;
         self.boot(io).await?;
-        self.run_commands(&prepared, io).await
+        let ending = self.run_commands(&prepared, io).await?;
+        self.measure().await;
+        Ok(ending)
+    }
+
+    /// Looks at the machine's memory, while it is as the command left it.
+    async fn measure(&mut self) {
+        if let Some(machine) = self.machine.as_ref().filter(|_| self.request.measure) {
+            let memory = self.request.resources.memory_mib;
+            self.report.footprint = footprint::of_machine(machine.as_ref(), memory).await;
+            self.phases.skip();
+        }
     }
 
     /// Ends what `drive` made. Errors are collected: the first is the one reported, and

@@ -123,7 +123,19 @@ fn help_names_every_flag_and_goes_to_standard_output() {
     ] {
         assert!(help.stdout().contains(flag), "no {flag}: {}", help.text());
     }
-    for command in ["run", "image", "rootfs", "kernel", "profiles", "completion", "version"] {
+    for command in [
+        "run",
+        "image",
+        "rootfs",
+        "kernel",
+        "backends",
+        "doctor",
+        "compare",
+        "perf",
+        "profiles",
+        "completion",
+        "version",
+    ] {
         sandbox.call(&["--help"]).output().code(0).shows(&[command]);
     }
 }

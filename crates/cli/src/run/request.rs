@@ -17,7 +17,7 @@ use crate::quantity;
 const MAX_ENV_FILE: u64 = 1 << 20;
 
 /// Checks what was written, as far as it can be without looking at an image.
-pub(super) fn from_args(
+pub(crate) fn from_args(
     args: &RunArgs,
     config: &Config,
     global: &Global,
@@ -41,7 +41,7 @@ pub(super) fn from_args(
     if let Some(timeout) = &args.timeout {
         quantity::timeout(timeout)?;
     }
-    let supervisor = args.supervisor.as_deref().or(config.supervisor.as_deref());
+    let supervisor = supervisor(args)?.or(config.supervisor.as_deref());
     let mut insecure_registries = config.insecure_registries.clone();
     insecure_registries.extend(args.insecure_registry.iter().cloned());
     Ok(RunRequest {
@@ -68,7 +68,17 @@ pub(super) fn from_args(
         supervisor: Selection::parse(supervisor.unwrap_or("auto"))
             .map_err(|e| Failure::from(microagent_workspace::RunError::from(e)))?,
         verbose: global.verbose,
+        measure: false,
     })
+}
+
+fn supervisor(args: &RunArgs) -> Result<Option<&str>, Failure> {
+    match &args.supervisor[..] {
+        [] => Ok(None),
+        [one] => Ok(Some(one)),
+        [..] => Err(Failure::usage("--supervisor is given more than once")
+            .with_hint("`microagent compare` runs the same on several")),
+    }
 }
 
 /// `-v` is `--verbose`; those who know it from docker write `-v SRC:DST`.
@@ -281,6 +291,7 @@ mod tests {
         check("--network user b", "--network user is not built yet");
         check("--network host b", "no network 'host'");
         check("--keep --rm b", "cannot be used with");
+        check("--supervisor a --supervisor c b", "more than once");
         check("--no-such-flag b", "unexpected argument");
         check("UPPER:tag x", "UPPER:tag");
         check("-v /a:/b busybox", "not a volume '/a:/b'");

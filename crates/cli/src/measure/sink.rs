@@ -1,0 +1,93 @@
+//! What a command wrote to one stream: its beginning, and the digest of all of it.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use sha2::{Digest, Sha256};
+use tokio::io::AsyncWrite;
+
+/// How much of a stream is kept to find a difference in, in bytes.
+const MAX_KEPT: usize = 1 << 20;
+
+/// What a command wrote to one stream.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stream {
+    /// Its beginning.
+    pub(crate) kept: Vec<u8>,
+    /// How long it was, in bytes.
+    pub(crate) length: u64,
+    /// SHA-256 of the whole, in lower-case hexadecimal.
+    pub(crate) sha256: String,
+}
+
+/// Takes a stream.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sink(Arc<Mutex<Taken>>);
+
+#[derive(Debug, Default)]
+struct Taken {
+    kept: Vec<u8>,
+    length: u64,
+    hash: Sha256,
+}
+
+impl Sink {
+    /// What was written to it until now; it is empty afterwards.
+    pub(super) fn take(&self) -> Stream {
+        let taken = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        let Taken { kept, length, hash } = taken;
+        Stream { kept, length, sha256: hex::encode(hash.finalize()) }
+    }
+
+    fn push(&self, bytes: &[u8]) {
+        let mut taken = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MAX_KEPT - taken.kept.len();
+        taken.kept.extend(bytes.iter().take(room));
+        taken.length += bytes.len() as u64;
+        taken.hash.update(bytes);
+    }
+}
+
+impl AsyncWrite for Sink {
+    fn poll_write(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        self.push(bytes);
+        Poll::Ready(Ok(bytes.len()))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(parts: &[&[u8]], kept: usize, length: u64, sha256: &str) {
+        let sink = Sink::default();
+        parts.iter().for_each(|part| sink.push(part));
+        let stream = sink.take();
+        assert_eq!((stream.kept.len(), stream.length), (kept, length));
+        assert!(stream.sha256.starts_with(sha256), "{}", stream.sha256);
+        assert_eq!(sink.take().length, 0);
+    }
+
+    #[test]
+    fn all_is_digested_and_the_beginning_kept() {
+        check(&[], 0, 0, "e3b0c44298fc1c14");
+        check(&[b"a", b"bc"], 3, 3, "ba7816bf8f01cfea");
+        let million = vec![b'a'; 1_000_000];
+        check(&[&million], 1_000_000, 1_000_000, "cdc76e5c9914fb92");
+        check(&[&million, &million], MAX_KEPT, 2_000_000, "");
+    }
+}
