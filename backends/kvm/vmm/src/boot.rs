@@ -24,15 +24,27 @@ use vm_memory::GuestMemoryMmap;
 pub(crate) use crate::arch::layout::DeviceSlot;
 pub(crate) use error::BootError;
 
-/// What is to be booted, and on what.
+/// What is to be booted.
 #[derive(Debug)]
-pub(crate) struct BootRequest<'a> {
+pub(crate) struct Images<'a> {
     /// The kernel.
     pub(crate) kernel: &'a mut File,
     /// What kind of file it is.
     pub(crate) image: KernelImage,
     /// The initramfs; an empty file is none.
     pub(crate) initramfs: &'a mut File,
+}
+
+/// What was copied, and where it is.
+#[derive(Debug)]
+pub(crate) struct Copied {
+    kernel: kernel::Kernel,
+    initramfs: Option<initrd::Initramfs>,
+}
+
+/// What it is to be told.
+#[derive(Debug)]
+pub(crate) struct BootRequest<'a> {
     /// Arguments of whoever wants the machine. They come after those that are made here, so
     /// that where Linux lets the last of a name win, they win.
     pub(crate) cmdline: &'a str,
@@ -68,14 +80,22 @@ pub(crate) enum Protocol {
     },
 }
 
-/// Loads all into `memory`, which is as
-/// [`memory_regions`](crate::arch::layout::memory_regions) has it and all zero.
-pub(crate) fn load(
+/// Copies kernel and initramfs into `memory`, which is as
+/// [`memory_regions`](crate::arch::layout::memory_regions) has it and all zero. Nothing else of
+/// the machine has to be there yet.
+pub(crate) fn copy(memory: &GuestMemoryMmap, images: Images<'_>) -> Result<Copied, BootError> {
+    let Images { kernel, image, initramfs } = images;
+    let kernel = kernel::load(memory, kernel, image)?;
+    let initramfs = initrd::load(memory, initramfs, &kernel)?;
+    Ok(Copied { kernel, initramfs })
+}
+
+/// Writes arguments and tables for what was copied into `memory`.
+pub(crate) fn tell(
     memory: &GuestMemoryMmap,
-    request: &mut BootRequest<'_>,
+    Copied { kernel, initramfs }: Copied,
+    request: &BootRequest<'_>,
 ) -> Result<Entry, BootError> {
-    let kernel = kernel::load(memory, request.kernel, request.image)?;
-    let initramfs = initrd::load(memory, request.initramfs, &kernel)?;
     let cmdline = cmdline::build(request.cmdline, request.announcement, request.devices)?;
     cmdline::write(memory, &cmdline, kernel.cmdline_max)?;
     let root_pointer = tables::write(memory, request)?;

@@ -18,7 +18,7 @@ use vmm_sys_util::{errno, eventfd};
 
 use crate::arch::layout;
 
-pub(crate) use self::memory::MemoryError;
+pub(crate) use self::memory::{MemoryError, map as map_memory};
 pub(crate) use self::requirements::RequirementError;
 pub(crate) use self::statistics::ExitCount;
 
@@ -53,12 +53,11 @@ pub(crate) struct Vm {
 }
 
 impl Vm {
-    /// Makes a machine with `memory_mib` of memory and interrupt controllers, on KVM's device.
-    pub(crate) fn new(kvm: File, memory_mib: u32, vcpus: u8) -> Result<Self, VmError> {
+    /// Makes a machine with this memory and interrupt controllers, on KVM's device.
+    pub(crate) fn new(kvm: File, memory: GuestMemoryMmap, vcpus: u8) -> Result<Self, VmError> {
         // SAFETY: the descriptor was owned by `kvm` and is handed over.
         let kvm = unsafe { <Kvm as std::os::fd::FromRawFd>::from_raw_fd(kvm.into_raw_fd()) };
         requirements::check(&kvm, vcpus)?;
-        let memory = memory::map(memory_mib)?;
         let fd = kvm.create_vm().map_err(refused("a virtual machine"))?;
         fd.set_tss_address(layout::KVM_TSS as usize)
             .map_err(refused("a place for its task state"))?;

@@ -79,18 +79,10 @@ fn boot(
     cmdline: &str,
 ) -> Result<Loaded, BootError> {
     let memory = GuestMemoryMmap::from_ranges(&memory_regions(8)).unwrap();
-    let entry = load(
-        &memory,
-        &mut BootRequest {
-            kernel: &mut file(kernel),
-            image,
-            initramfs: &mut file(b"an initramfs"),
-            cmdline,
-            announcement,
-            vcpus: 2,
-            devices: &[DeviceSlot::of(0)],
-        },
-    )?;
+    let initramfs = &mut file(b"an initramfs");
+    let copied = copy(&memory, Images { kernel: &mut file(kernel), image, initramfs })?;
+    let devices = &[DeviceSlot::of(0)];
+    let entry = tell(&memory, copied, &BootRequest { cmdline, announcement, vcpus: 2, devices })?;
     Ok(Loaded { memory, entry })
 }
 
@@ -151,17 +143,8 @@ fn kinds_are_not_guessed() {
 fn sizes_are_named() {
     let memory = GuestMemoryMmap::from_ranges(&memory_regions(8)).unwrap();
     let check = |kernel: &mut File, initramfs: &mut File, expect: &str| {
-        let mut request = BootRequest {
-            kernel,
-            image: KernelImage::Vmlinux,
-            initramfs,
-            cmdline: "",
-            announcement: Announcement::Acpi,
-            vcpus: 1,
-            devices: &[],
-        };
-        let got = load(&memory, &mut request);
-        let got = got.map_or_else(|e| e.to_string(), |entry| format!("{entry:?}"));
+        let got = copy(&memory, Images { kernel, image: KernelImage::Vmlinux, initramfs });
+        let got = got.map_or_else(|e| e.to_string(), |copied| format!("{copied:?}"));
         assert!(got.contains(expect), "{got}");
     };
     let sparse = |len| {

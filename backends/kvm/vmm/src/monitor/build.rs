@@ -1,24 +1,26 @@
 //! From a specification to a machine that only has to be started.
 
 use std::io;
+use std::panic;
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use microagent_vmm_protocol::{MAX_MEMORY_MIB, MAX_VCPUS, MonitorSpec};
+use vm_memory::GuestMemoryMmap;
 
 use super::files::{FileError, Files};
 use super::run::{Machine, VcpuHandle};
 use super::{Ending, Gate, IoThread};
 use crate::arch::x86_64::{cpuid, lapic, msr, regs};
-use crate::boot::{self, BootError, BootRequest, Entry};
+use crate::boot::{self, BootError, BootRequest, Copied, Entry, Images};
 use crate::confine::{self, ConfineError, Landlocked};
 use crate::control::Control;
 use crate::device_set::{DeviceSet, DeviceSetError, HostEnds};
 use crate::filters::Class;
 use crate::log::chain;
 use crate::vcpu::{Buses, End, Vcpu, VcpuError, prepare_to_be_kicked};
-use crate::vm::{ExitCount, Vm, VmError};
+use crate::vm::{ExitCount, Vm, VmError, map_memory};
 
 /// How long threads may take to be confined and to wait for the start.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -64,23 +66,25 @@ pub(crate) fn build(began: Instant) -> Result<Machine, BuildError> {
     check(&spec)?;
     let Landlocked(landlock) = confine::before_building(&spec, &files)?;
     let Files { kvm, mut kernel, mut initramfs, disks, console, control, vsock, net } = files;
-    let vm = Vm::new(kvm, spec.memory_mib, spec.vcpus)?;
+    let memory = map_memory(spec.memory_mib).map_err(VmError::from)?;
     let gate = Arc::new(Gate::default());
     let ending = Ending::new(Arc::clone(&gate)).map_err(|e| BuildError::System("an event", e))?;
     let threads = Threads { gate, ending: Arc::new(ending) };
     let mut io = IoThread::new().map_err(|e| BuildError::System("the thread of devices", e))?;
     let ends = HostEnds { disks, console, vsock: vsock.into(), net };
-    let (devices, buses) = DeviceSet::new(&spec, ends, &vm, &mut io)?;
-    let request = &mut BootRequest {
-        kernel: &mut kernel,
-        image: spec.image,
-        initramfs: &mut initramfs,
+    let images = Images { kernel: &mut kernel, image: spec.image, initramfs: &mut initramfs };
+    let (copied, (vm, devices, buses)) = copy_while(&memory, images, || {
+        let vm = Vm::new(kvm, memory.clone(), spec.vcpus)?;
+        let (devices, buses) = DeviceSet::new(&spec, ends, &vm, &mut io)?;
+        Ok((vm, devices, buses))
+    })?;
+    let request = &BootRequest {
         cmdline: &spec.cmdline,
         announcement: spec.announcement,
         vcpus: spec.vcpus,
         devices: &devices.slots(),
     };
-    let entry = boot::load(vm.memory(), request)?;
+    let entry = boot::tell(&memory, copied, request)?;
     let wake = io.wake();
     let vcpus = create_vcpus(&vm, &spec, &entry)?;
     let vcpus = threads.start(io, vcpus, buses)?;
@@ -88,6 +92,22 @@ pub(crate) fn build(began: Instant) -> Result<Machine, BuildError> {
     let Threads { gate, ending } = threads;
     confine::this_thread(Class::Monitor)?;
     Ok(Machine { began, vm, devices, vcpus, io: wake, gate, ending, control, landlock })
+}
+
+/// Copies what is booted while `assemble` makes the machine: each is half of the work, neither
+/// waits for the other, and the thread is gone before any is confined.
+fn copy_while<T>(
+    memory: &GuestMemoryMmap,
+    images: Images<'_>,
+    assemble: impl FnOnce() -> Result<T, BuildError>,
+) -> Result<(Copied, T), BuildError> {
+    thread::scope(|scope| {
+        let copying = thread::Builder::new().spawn_scoped(scope, || boot::copy(memory, images));
+        let copying = copying.map_err(|e| BuildError::System("a thread", e))?;
+        let assembled = assemble();
+        let copied = copying.join().unwrap_or_else(|panic| panic::resume_unwind(panic));
+        Ok((copied?, assembled?))
+    })
 }
 
 fn check(spec: &MonitorSpec) -> Result<(), BuildError> {

@@ -45,7 +45,7 @@ pub(crate) enum RegsError {
     },
 }
 
-/// Makes the boot processor ready to run the kernel that [`crate::boot::load`] loaded, and
+/// Makes the boot processor ready to run the kernel that [`crate::boot::copy`] copied, and
 /// writes the tables that it starts with.
 pub(crate) fn configure(
     vcpu: &VcpuFd,
