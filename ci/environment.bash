@@ -45,8 +45,8 @@ share_target_directory() {
 share_target_directory
 target=${CARGO_TARGET_DIR:-$top/target}
 
-# Debian's docker-registry is unpacked, not installed: as a package it starts a service.
-# Tools for disks are not on every user's path.
-export PATH=$PATH:$cache/docker-registry/usr/bin:/usr/sbin:/sbin
+# Debian's docker-registry and nginx are unpacked, not installed: as packages they start
+# services. Tools for disks are not on every user's path.
+export PATH=$PATH:$cache/docker-registry/usr/bin:$cache/nginx/usr/sbin:/usr/sbin:/sbin
 # shellcheck disable=SC2034 # for those who source this
 readonly top cache target

@@ -150,6 +150,14 @@ pub(crate) struct RunArgs {
     /// Build the root disk with this mke2fs
     #[arg(long, value_name = "PATH")]
     pub(crate) mke2fs: Option<PathBuf>,
+    /// Channel from the guest's vsock port P to a TCP target of the host; the run does not go
+    /// on as if nothing was if the target is gone. With `,listen` also at the guest's
+    /// 127.0.0.1:P
+    #[arg(long, value_name = "P=HOST:PORT[,listen]")]
+    pub(crate) mediation: Option<String>,
+    /// Start although the mediation's target is not there, and go on without it
+    #[arg(long, requires = "mediation")]
+    pub(crate) mediation_optional: bool,
     /// Network: isolated, which is no network device and the default for now
     #[arg(long, value_name = "MODE")]
     pub(crate) network: Option<String>,

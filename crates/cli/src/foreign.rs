@@ -30,8 +30,6 @@ const LATER: &[&str] = &[
     "--output",
     "--output-dir",
     "--volume",
-    "--mediation",
-    "--mediation-optional",
     "--publish",
     "-p",
     "--tty",

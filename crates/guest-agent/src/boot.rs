@@ -14,7 +14,7 @@ use crate::link::Link;
 use crate::session::{Outcome, Scope, Session};
 use crate::signals::Signals;
 use crate::timeline::Timeline;
-use crate::{configuration, environment, power, root};
+use crate::{configuration, environment, forward, power, root};
 
 /// How long the host may take to fetch the last messages.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -54,6 +54,7 @@ fn run(config: &AgentConfig, timeline: &mut Timeline) -> Result<Outcome, SetupEr
     let mut link = connecting.hello(config)?;
     timeline.mark("hello");
     let served = set_up(config, timeline)
+        .and_then(|()| forward::start(&config.loopback_ports))
         .and_then(|()| welcome(&mut link))
         .and_then(|()| ready(&mut link, timeline));
     if let Err(error) = served {

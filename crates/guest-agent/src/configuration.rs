@@ -42,7 +42,8 @@ mod tests {
 
     const GOOD: &str = r#"{"version":1,"token":"00000000000000000000000000000000","port":1024,
         "on_disconnect":"power_off","power_off":"reset","hostname":"g",
-        "root":{"kind":"plain","disk":"root","grow":false},"mounts":[]}"#;
+        "root":{"kind":"plain","disk":"root","grow":false},"mounts":[],
+        "loopback_ports":[]}"#;
 
     fn check(from: &str, to: &str, expect: &str) {
         let text = match parse(GOOD.replacen(from, to, 1).as_bytes()) {

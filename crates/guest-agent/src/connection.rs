@@ -15,7 +15,7 @@ use crate::failure::SetupError;
 use crate::link::{Incoming, Link};
 
 /// `VMADDR_CID_HOST` of Linux's `include/uapi/linux/vm_sockets.h`.
-const HOST: u32 = 2;
+pub(crate) const HOST: u32 = 2;
 /// The kernel gives one attempt two seconds, which a host that is short of time can exceed.
 const ATTEMPTS: usize = 10;
 /// How long the host may take to answer.

@@ -8,6 +8,8 @@
 //! Started by hand, so not as process 1, it sets nothing up: it serves the session on the
 //! socket that is its standard input, with the processes it starts and no others. Tests do.
 //!
+//! What listens on the loopback for the host's sake is a process of its own: [`forward`].
+//!
 //! Not here: network configuration, file copy, port forwards, sessions that are taken up
 //! again ([`OnDisconnect::Reconnect`](microagent_guest_protocol::OnDisconnect) is refused).
 
@@ -20,6 +22,7 @@ mod console;
 mod disk;
 mod environment;
 mod failure;
+mod forward;
 mod launch;
 mod link;
 mod mapper;

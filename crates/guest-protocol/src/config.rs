@@ -25,6 +25,8 @@ pub struct AgentConfig {
     pub root: RootDisk,
     /// Further disks, mounted in this order after the root.
     pub mounts: Vec<Mount>,
+    /// TCP ports of the guest's 127.0.0.1 that lead to the same port of the host's vsock.
+    pub loopback_ports: Vec<u16>,
 }
 
 /// What an agent does when its session with the host is lost.

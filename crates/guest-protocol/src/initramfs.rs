@@ -134,6 +134,7 @@ mod tests {
             hostname: "guest".to_owned(),
             root: RootDisk::Plain { disk: "root".to_owned(), grow: false },
             mounts: Vec::new(),
+            loopback_ports: Vec::new(),
         }
     }
 

@@ -10,13 +10,16 @@
 //! [`WINDOW`](microagent_guest_protocol::WINDOW) bytes of it are kept. What the guest sends
 //! is untrusted: what breaks the protocol ends the session with an error.
 //!
-//! Not here: mediation and port forwards.
+//! A [`Mediation`] is a channel from a port of the guest to one TCP target of the host.
+//!
+//! Not here: port forwards.
 
 mod error;
 mod exec;
 mod frames;
 mod input;
 mod listener;
+mod mediation;
 mod output;
 mod session;
 mod shared;
@@ -26,6 +29,7 @@ mod stream;
 pub use error::{SessionError, VsockError};
 pub use exec::{BrokenSink, Exec, ExecIo, Sink, Source};
 pub use listener::AgentListener;
+pub use mediation::{Channel, InvalidTarget, Mediation, MediationStatus, Need, Target};
 pub use session::Session;
 pub use socket::bind;
 pub use stream::VsockStream;

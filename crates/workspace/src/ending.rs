@@ -4,7 +4,7 @@ use microagent_guest_protocol::ExitStatus;
 use microagent_machine::MiB;
 use serde::Serialize;
 
-use crate::{Footprint, Phase};
+use crate::{Footprint, Phase, ReportedMediation};
 
 /// How a run ended whose command was begun, or whose setup was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +22,13 @@ pub enum Ending {
     },
     /// The time limit came first.
     TimedOut,
+    /// The command ended well, but without the channel that it was to have.
+    MediationBroken {
+        /// Where the channel led.
+        target: String,
+        /// Why it was severed.
+        reason: String,
+    },
     /// A signal ended the machine because the command did not end for it.
     Interrupted {
         /// Its number.
@@ -36,11 +43,12 @@ pub const EXIT_FAILED: u8 = 125;
 
 impl Ending {
     /// The exit code of the program: the command's own, 128+n for a signal, 124 for the
-    /// time limit.
+    /// time limit, 125 for a required channel that was severed.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Command(status) | Self::Setup { status, .. } => status_code(status),
             Self::TimedOut => EXIT_TIMEOUT,
+            Self::MediationBroken { .. } => EXIT_FAILED,
             Self::Interrupted { signal } => signal_code(*signal),
         }
     }
@@ -78,6 +86,9 @@ pub struct RunReport {
     pub kernel_path: Option<String>,
     /// `stopped`, or `failed` where microagent or the hypervisor did.
     pub final_state: &'static str,
+    /// The channel to a target of the host, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mediation: Option<ReportedMediation>,
     /// What the command did.
     pub result: Option<CommandResult>,
     /// How long each step took.
@@ -136,5 +147,6 @@ mod tests {
         check(Ending::Command(ExitStatus::NotStarted { code: 127, message: "".into() }), 127);
         check(Ending::TimedOut, 124);
         check(Ending::Interrupted { signal: 2 }, 130);
+        check(Ending::MediationBroken { target: "a:1".into(), reason: "".into() }, 125);
     }
 }

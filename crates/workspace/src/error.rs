@@ -53,6 +53,15 @@ pub enum RunError {
     /// No kernel, or one that is none.
     #[error(transparent)]
     Kernel(#[from] microagent_kernel::KernelError),
+    /// The target of a required channel is not there.
+    #[error("mediation target {target} cannot be reached")]
+    Mediation {
+        /// The target.
+        target: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The machine.
     #[error(transparent)]
     Backend(#[from] microagent_backend::Error),
@@ -146,6 +155,7 @@ impl RunError {
             Self::Image(e) => image_kind(e).name(),
             Self::Rootfs(e) => rootfs_kind(e).name(),
             Self::Kernel(_) => ErrorKind::NotFound.name(),
+            Self::Mediation { .. } => ErrorKind::Unavailable.name(),
             Self::Backend(e) => e.kind.name(),
             Self::Boot { .. } | Self::Lost { .. } => ErrorKind::Crashed.name(),
             Self::Interrupted(Interrupt::Timeout) | Self::Timeout { .. } => {
@@ -166,6 +176,9 @@ impl RunError {
             Self::Image(e) => e.hint(),
             Self::Rootfs(e) => e.hint(),
             Self::Kernel(e) => e.hint().map(str::to_owned),
+            Self::Mediation { .. } => Some(
+                "start what listens there, or give --mediation-optional to start without it".into(),
+            ),
             Self::Backend(e) => e.hint.clone(),
             Self::Boot { .. } => Some("run with -v to see the whole console".into()),
             Self::Lost { .. } | Self::Interrupted(_) | Self::Timeout { .. } => None,

@@ -10,8 +10,10 @@ mod config;
 mod directory;
 mod ending;
 mod error;
+mod events;
 mod footprint;
 mod interrupt;
+mod mediation;
 mod name;
 mod phases;
 mod plan;
@@ -32,7 +34,11 @@ pub use ending::{
 pub use error::RunError;
 pub use footprint::{Footprint, ProcessFootprint};
 pub use interrupt::{Interrupt, Interrupts};
+pub use mediation::{
+    InvalidMediation, MediationRequest, ReportedMediation, ReportedMediationState,
+};
 pub use microagent_guest_protocol::ExitStatus;
+pub use microagent_vsock::Need;
 pub use name::{InvalidName, Name};
 pub use phases::{Phase, Phases};
 pub use progress::{ForImages, Progress};

@@ -7,7 +7,7 @@ use serde::Serialize;
 /// One step with its duration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Phase {
-    /// The step: `resolve`, `rootfs`, `choose`, `kernel`, `create`, `boot`, `mount`, `setup`,
+    /// The step: `mediation`, `resolve`, `rootfs`, `choose`, `kernel`, `create`, `boot`, `mount`, `setup`,
     /// `command`, `unwind`.
     pub name: &'static str,
     /// Its duration in milliseconds of wall clock.

@@ -125,6 +125,7 @@ pub(crate) fn agent_config(
         hostname,
         root: root.for_agent(),
         mounts: Vec::new(),
+        loopback_ports: Vec::new(),
     }
 }
 

@@ -8,7 +8,7 @@ use microagent_supervisor::{Registry, Selection};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::command::Surroundings;
-use crate::{CommandRequest, Interrupts, Name, Progress, Resources, StateDir};
+use crate::{CommandRequest, Interrupts, MediationRequest, Name, Progress, Resources, StateDir};
 
 /// A run that is asked for, checked as far as it can be without looking at anything.
 #[derive(Debug)]
@@ -41,6 +41,8 @@ pub struct RunRequest {
     pub keep: bool,
     /// How much of the host it gets.
     pub resources: Resources,
+    /// A channel from the guest to a target of the host.
+    pub mediation: Option<MediationRequest>,
     /// A kernel instead of the installed one.
     pub kernel: Option<PathBuf>,
     /// Builds the root disk with this program.

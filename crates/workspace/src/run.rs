@@ -9,6 +9,7 @@
 
 mod commands;
 mod machine;
+mod mediation;
 mod prepare;
 
 use std::time::Duration;
@@ -43,6 +44,7 @@ pub async fn run(
         Err(RunError::Interrupted(Interrupt::Signal(signal))) => Ok(Ending::Interrupted { signal }),
         other => other,
     };
+    let ending = flow.judge_channel(ending).await;
     let unwound = flow.unwind(&ending, &io).await;
     flow.finish(ending.and_then(|ending| unwound.map(|()| ending)))
 }
@@ -57,6 +59,9 @@ struct Flow<'a> {
     life: Option<machine::LifeLine>,
     machine: Option<Box<dyn Machine>>,
     listener: Option<AgentListener>,
+    /// Whether the channel's target was there.
+    reached: bool,
+    channel: Option<mediation::Open>,
     session: Option<Session>,
 }
 
@@ -82,14 +87,18 @@ impl<'a> Flow<'a> {
             life: None,
             machine: None,
             listener: None,
+            reached: false,
+            channel: None,
             session: None,
         }
     }
 
     async fn drive(&mut self, io: &mut RunIo) -> Result<Ending, RunError> {
         sweep(&self.tools.state)?;
+        self.look_for_target(io).await?;
         let prepared = self.prepare(io).await?;
         self.build(&prepared, io).await?;
+        self.open_channel(io)?;
         self.boot(io).await?;
         let ending = self.run_commands(&prepared, io).await?;
         self.measure().await;
@@ -117,6 +126,7 @@ impl<'a> Flow<'a> {
             self.shut_down().await;
         }
         self.listener = None;
+        self.channel = None;
         self.session = None;
         if let Some(machine) = self.machine.take() {
             self.keep_console(machine.as_ref(), io);

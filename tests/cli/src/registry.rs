@@ -103,7 +103,7 @@ fn program() -> Option<PathBuf> {
 }
 
 /// A port that nobody listens on right now.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("bind a port");
     listener.local_addr().expect("a bound socket has an address").port()
 }

@@ -8,8 +8,8 @@ use microagent_backend::PowerOff;
 use microagent_conformance::LinuxGuests;
 use microagent_machine::KernelFormat;
 
+use crate::host;
 use crate::modules::Modules;
-use crate::{guest, host};
 
 /// Names a directory with `vmlinuz` and `lib/modules/RELEASE`, in which no module is compressed.
 const VARIABLE: &str = "MICROAGENT_DISTRIBUTION_KERNEL";
@@ -39,7 +39,7 @@ impl Distribution {
         let modules = Modules::of(&tree(&directory)?)?.in_order(&DRIVERS)?;
         let (kernel, busybox) = (directory.join("vmlinuz"), host::busybox()?);
         let guests = LinuxGuests::new(kernel, KernelFormat::BzImage, busybox.clone());
-        let guests = guests.with_modules(modules).with_vsock(guest::program);
+        let guests = guests.with_modules(modules).with_vsock(microagent_tests_guest::program);
         Ok(Self { guests: guests.with_power_off(PowerOff::Acpi), busybox })
     }
 

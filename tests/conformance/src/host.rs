@@ -13,8 +13,6 @@ use microagent_backend::PowerOff;
 use microagent_conformance::{Guests, LinuxGuests};
 use microagent_machine::{DeviceArguments, KernelFormat};
 
-use crate::guest;
-
 const MONITOR: &str = "microagent-vmm";
 
 /// The program `microagent-vmm`, or why there is none.
@@ -40,7 +38,7 @@ pub(crate) fn linux_that_powers_off_by(how: PowerOff) -> Result<Arc<dyn Guests>,
     let kernel = fs::canonicalize(&kernel).map_err(|e| format!("{}: {e}", kernel.display()))?;
     let guests = LinuxGuests::new(kernel, KernelFormat::Vmlinux, busybox()?);
     let guests = guests.with_device_arguments(DeviceArguments::Understood);
-    Ok(Arc::new(guests.with_power_off(how).with_vsock(guest::program)))
+    Ok(Arc::new(guests.with_power_off(how).with_vsock(microagent_tests_guest::program)))
 }
 
 /// A static busybox, or why there is none.

@@ -8,7 +8,6 @@ mod cloud_hypervisor;
 mod distribution;
 mod external;
 mod fake;
-mod guest;
 mod host;
 mod judge;
 mod kvm;

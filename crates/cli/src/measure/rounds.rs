@@ -143,6 +143,7 @@ fn concerns_supervisor(error: &RunError) -> bool {
         | RunError::Image(_)
         | RunError::Rootfs(_)
         | RunError::Kernel(_)
+        | RunError::Mediation { .. }
         | RunError::Interrupted(_) => false,
     }
 }
@@ -157,6 +158,9 @@ fn signal_of(ending: &Ending) -> Result<Option<i32>, Failure> {
         Ending::Setup { number, line, .. } => {
             let code = ending.exit_code();
             Err(failure("setup", format!("setup {number} '{line}' ended with {code}")))
+        }
+        Ending::MediationBroken { target, reason } => {
+            Err(failure("unavailable", format!("the mediation to {target} was severed: {reason}")))
         }
         Ending::TimedOut => Err(failure("timeout", "it did not end within --timeout".into())),
         // Told as the end of everything by whoever took the signal.

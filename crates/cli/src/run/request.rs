@@ -6,7 +6,7 @@ use std::path::Path;
 use microagent_image::{PullPolicy, Source};
 use microagent_supervisor::Selection;
 use microagent_workspace::{
-    CommandRequest, Config, Name, PROFILES, Profile, Resources, RunRequest,
+    CommandRequest, Config, MediationRequest, Name, Need, PROFILES, Profile, Resources, RunRequest,
 };
 
 use crate::args::{Global, Pull, RunArgs};
@@ -63,6 +63,7 @@ pub(crate) fn from_args(
         name,
         keep: args.keep,
         resources: resources(args)?,
+        mediation: mediation(args)?,
         kernel: args.kernel.clone().or_else(|| config.kernel.clone()),
         mke2fs: args.mke2fs.clone(),
         supervisor: Selection::parse(supervisor.unwrap_or("auto"))
@@ -140,6 +141,16 @@ fn check_network(mode: Option<&str>) -> Result<(), Failure> {
         Some(other) => Err(Failure::usage(format!("there is no network '{other}'"))
             .with_hint("known are: isolated")),
     }
+}
+
+fn mediation(args: &RunArgs) -> Result<Option<MediationRequest>, Failure> {
+    let Some(text) = &args.mediation else { return Ok(None) };
+    let mut request: MediationRequest =
+        text.parse().map_err(|e| Failure::usage(format!("--mediation {text}: {e}")))?;
+    if args.mediation_optional {
+        request.need = Need::Optional;
+    }
+    Ok(Some(request))
 }
 
 fn check_mke2fs(path: Option<&Path>) -> Result<(), Failure> {
@@ -290,6 +301,10 @@ mod tests {
         check("--env-file /nonexistent b", "--env-file /nonexistent");
         check("--network user b", "--network user is not built yet");
         check("--network host b", "no network 'host'");
+        check("--mediation 5000 b", "--mediation 5000: '5000' is no channel");
+        check("--mediation 1024=a:1 b", "port 1024 is the agent's own");
+        check("--mediation 1=a:1 --mediation 2=a:1 b", "cannot be used multiple times");
+        check("--mediation-optional b", "--mediation");
         check("--keep --rm b", "cannot be used with");
         check("--supervisor a --supervisor c b", "more than once");
         check("--no-such-flag b", "unexpected argument");

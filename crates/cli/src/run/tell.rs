@@ -1,7 +1,8 @@
 //! How the end of a run is told.
 
 use microagent_workspace::{
-    DryRun, EXIT_FAILED, EXIT_TIMEOUT, Ending, Phase, RunError, RunReport, RunRequest,
+    DryRun, EXIT_FAILED, EXIT_TIMEOUT, Ending, Phase, ReportedMediation, RunError, RunReport,
+    RunRequest,
 };
 use serde_json::{Value, json};
 
@@ -60,6 +61,11 @@ fn failure_of(ending: &Ending, args: &RunArgs) -> Option<Failure> {
             message: format!("setup {number} '{line}' {}", status_text(status)),
             hint: None,
         }),
+        Ending::MediationBroken { target, reason } => Some(Failure {
+            kind: "unavailable".into(),
+            message: format!("the mediation to {target} was severed: {reason}"),
+            hint: Some("the command ended well without it; see --mediation-optional".into()),
+        }),
         Ending::TimedOut => Some(Failure {
             kind: "timeout".into(),
             message: format!(
@@ -104,6 +110,13 @@ fn phase_table(phases: &[Phase]) -> String {
     table(&["PHASE", "MS"], rows.chain([row("total", total)]).collect())
 }
 
+fn channel(mediation: &ReportedMediation) -> String {
+    let ReportedMediation { port, target, required, listen, .. } = mediation;
+    let need = if *required { "required" } else { "optional" };
+    let also = if *listen { format!(" and 127.0.0.1:{port}") } else { String::new() };
+    format!("vsock port {port}{also} to {target}, {need}")
+}
+
 /// Tells what a run would do.
 pub(super) fn plan(plan: &DryRun, global: &Global) {
     if global.json {
@@ -125,6 +138,10 @@ pub(super) fn plan(plan: &DryRun, global: &Global) {
         plan.machine.disks.len()
     );
     rows.push(["machine", &machine]);
+    let channel = plan.mediation.as_ref().map(channel);
+    if let Some(channel) = &channel {
+        rows.push(["mediation", channel]);
+    }
     let rows = rows.into_iter().map(|row| row.map(str::to_owned).to_vec()).collect();
     print(&table(&["PLAN", ""], rows));
 }

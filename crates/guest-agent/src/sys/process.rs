@@ -2,6 +2,7 @@
 #![allow(unsafe_code)] // fork, _exit, signal and kill have no safe form
 
 use std::io;
+use std::os::fd::RawFd;
 
 use nix::libc;
 use nix::unistd::ForkResult;
@@ -52,6 +53,20 @@ pub(crate) fn close_others_on_exec() {
     let (first, last) = (libc::STDERR_FILENO as u32 + 1, u32::MAX);
     // SAFETY: close_range takes three numbers and closes nothing at once with this flag.
     unsafe { libc::syscall(libc::SYS_close_range, first, last, libc::CLOSE_RANGE_CLOEXEC) };
+}
+
+/// Closes all descriptors above the standard ones but `kept`, for a [forked](fork) child that
+/// never returns to whoever owns them. Kernels before 5.9 cannot; they stay open then.
+pub(crate) fn close_all_but(kept: RawFd) {
+    let first = libc::STDERR_FILENO as u32 + 1;
+    let kept = kept.cast_unsigned();
+    for (first, last) in [(first, kept.saturating_sub(1)), (kept + 1, u32::MAX)] {
+        if first <= last {
+            // SAFETY: close_range takes three numbers; the owners of what it closes are in
+            // frames of this process that are never returned to.
+            unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) };
+        }
+    }
 }
 
 /// Sends the signal with this number to a process group. An unknown number is EINVAL.

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use microagent_backend::{ConsoleLog, Exit, Lifetime, Machine, RunDir};
-use microagent_guest_protocol::{AGENT_PORT, Token, initramfs};
+use microagent_guest_protocol::{AGENT_PORT, AgentConfig, Token, initramfs};
 use microagent_vsock::{AgentListener, SessionError};
 use serde::Serialize;
 
@@ -60,12 +60,12 @@ impl Flow<'_> {
 
         let run_dir = RunDir::create(directory.file("run"))?;
         let token = new_token()?;
-        let config = agent_config(
-            token.clone(),
-            prepared.choice.capabilities.power_off,
-            self.request.guest_hostname(),
-            &root,
-        );
+        let power_off = prepared.choice.capabilities.power_off;
+        let channel = self.request.mediation.as_ref();
+        let config = AgentConfig {
+            loopback_ports: channel.and_then(|c| c.loopback_port()).into_iter().collect(),
+            ..agent_config(token.clone(), power_off, self.request.guest_hostname(), &root)
+        };
         let archive = initramfs::archive(self.tools.agent, &config);
         let initramfs = write_private(run_dir.file("initramfs"), &archive)?;
         let mut spec = machine_spec(&self.request.resources, &root);

@@ -12,7 +12,7 @@ use super::Flow;
 use crate::command::{ImageDefaults, argv};
 use crate::plan::{RootFiles, RootMode, machine_spec};
 use crate::progress::ForImages;
-use crate::{RunError, RunIo, RunRequest, Tools, base_disk};
+use crate::{ReportedMediation, RunError, RunIo, RunRequest, Tools, base_disk};
 
 /// The feature of a kernel that a layered root needs.
 const LAYERED_FEATURE: &str = "dm-snapshot";
@@ -144,6 +144,9 @@ pub struct DryRun {
     pub backend: String,
     /// Why that one.
     pub backend_reasons: Vec<String>,
+    /// The channel to a target of the host, where one was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mediation: Option<ReportedMediation>,
     /// The machine, without what only exists once it is made.
     pub machine: microagent_machine::MachineSpec,
 }
@@ -189,6 +192,7 @@ pub async fn dry_run(request: &RunRequest, tools: &Tools) -> Result<DryRun, RunE
         kernel: kernel.path.display().to_string(),
         backend: format!("{backend} {version}"),
         backend_reasons: choice.reasons.iter().map(ToString::to_string).collect(),
+        mediation: request.mediation.as_ref().map(ReportedMediation::of),
         machine: spec,
     })
 }
