@@ -10,18 +10,11 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use microagent_backend::{Error, ErrorKind, Result};
+use microagent_backend::{Error, Result};
+use microagent_guarded::{FIRST_USE, ImageLock, LockKind, WRITTEN, disk_in_use, lock_of_another};
 use microagent_machine::{Access, Disk};
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc;
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
-
-/// QEMU and the native monitor lock single bytes from here on, a Cloud Hypervisor all from the
-/// first on.
-const FIRST: i64 = 100;
-/// The byte that they lock in an image that they write to.
-const WRITTEN: i64 = FIRST + 1;
 
 /// Claims images for as long as the descriptors are open, wherever they are.
 ///
@@ -41,7 +34,7 @@ fn claim_one(disk: &Disk) -> Result<File> {
     let image = image.map_err(|e| Error::io(format!("open disk {}", path.display()), e))?;
     match flock(&image, operation) {
         Ok(()) => {}
-        Err(Errno::AGAIN) => return Err(in_use(path)),
+        Err(Errno::AGAIN) => return Err(disk_in_use(path)),
         Err(e) => return Err(Error::io(format!("lock disk {}", path.display()), e.into())),
     }
     look(&image, *access, path)?;
@@ -50,55 +43,25 @@ fn claim_one(disk: &Disk) -> Result<File> {
 
 /// Fails if anybody else uses the image in a way that excludes this one.
 fn look(image: &File, access: Access, path: &Path) -> Result<()> {
-    let whole = |kind| Range { kind, start: 0, len: 0 };
+    let found = |kind, start, len| lock_of_another(image, ImageLock { kind, start, len }, path);
     let excluded = match access {
-        Access::ReadWrite => found(image, whole(libc::F_WRLCK), path)?.is_some(),
+        Access::ReadWrite => found(LockKind::Exclusive, 0, 0)?.is_some(),
         // Whoever writes to it locks a byte, shared, or all of it, alone.
         Access::ReadOnly => {
-            let written = Range { kind: libc::F_WRLCK, start: WRITTEN, len: 1 };
-            found(image, whole(libc::F_RDLCK), path)?.is_some()
-                || found(image, written, path)?.is_some_and(|lock| lock.start >= FIRST)
+            found(LockKind::Shared, 0, 0)?.is_some()
+                || found(LockKind::Exclusive, WRITTEN, 1)?
+                    .is_some_and(|lock| lock.start >= FIRST_USE)
         }
     };
-    if excluded { Err(in_use(path)) } else { Ok(()) }
-}
-
-/// A lock of a part of an image; a length of 0 is to its end.
-struct Range {
-    kind: libc::c_int,
-    start: i64,
-    len: i64,
-}
-
-/// A lock of somebody else's.
-struct Found {
-    start: i64,
-}
-
-/// The first lock of anybody else's that this one could not be had beside.
-fn found(image: &File, range: Range, path: &Path) -> Result<Option<Found>> {
-    let Range { kind, start, len } = range;
-    let mut lock = libc::flock {
-        l_type: kind as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: start,
-        l_len: len,
-        l_pid: 0,
-    };
-    fcntl(image, FcntlArg::F_OFD_GETLK(&mut lock))
-        .map_err(|e| Error::io(format!("look for locks of disk {}", path.display()), e.into()))?;
-    let free = libc::c_int::from(lock.l_type) == libc::F_UNLCK;
-    Ok((!free).then_some(Found { start: lock.l_start }))
-}
-
-fn in_use(path: &Path) -> Error {
-    let message = format!("disk {} is in use by another machine", path.display());
-    Error::new(ErrorKind::Conflict, message).with_hint("end that first")
+    if excluded { Err(disk_in_use(path)) } else { Ok(()) }
 }
 
 #[cfg(test)]
 mod tests {
+    use microagent_backend::ErrorKind;
     use microagent_machine::DiskId;
+    use nix::fcntl::{FcntlArg, fcntl};
+    use nix::libc;
 
     use super::*;
 

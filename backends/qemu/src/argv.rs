@@ -98,7 +98,9 @@ impl Args {
         let read_only = *access == Access::ReadOnly;
         // JSON, because a path may hold a comma; in the order of the alphabet, since some
         // builds of serde_json sort and others do not. `locking` keeps two machines from
-        // writing to one image. The cache is the default: what the guest flushes is flushed.
+        // writing to one image; what is only read is claimed by the driver, since QEMU takes a
+        // Cloud Hypervisor that reads it for one who suffers nobody else. The cache is the
+        // default: what the guest flushes is flushed.
         let node = json!({
             "discard": "unmap",
             "driver": "raw",
@@ -106,7 +108,7 @@ impl Args {
                 "aio": "threads",
                 "driver": "file",
                 "filename": absolute(path)?,
-                "locking": "on",
+                "locking": if read_only { "off" } else { "on" },
                 "read-only": read_only,
             },
             "node-name": format!("disk{index}"),

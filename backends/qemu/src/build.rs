@@ -1,13 +1,14 @@
 //! Building a machine: all of it, or nothing that is left behind.
 
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use microagent_backend::{Error, ErrorKind, Lifetime, Result, RunDir};
-use microagent_guarded::{Life, Role, SocketDir, Unfinished};
-use microagent_machine::{Boot, MachineSpec, Vsock};
+use microagent_guarded::{Life, Role, SocketDir, Unfinished, claim_for_reading};
+use microagent_machine::{Access, Boot, MachineSpec, Vsock};
 use microagent_vmm_protocol::{
-    GuardSpec, ServeVsockSpec, VERSION, VHOST_LISTENER_FD, VSOCK_LISTENER_FD,
+    FIRST_PASSED_FD, GuardSpec, ServeVsockSpec, VERSION, VHOST_LISTENER_FD, VSOCK_LISTENER_FD,
 };
 
 use crate::argv::{Facts, argv};
@@ -42,6 +43,7 @@ pub(crate) async fn build(
     lifetime: Lifetime,
 ) -> Result<QemuMachine> {
     let args = argv(spec, boot, &parts.facts)?;
+    let claims = claims(spec)?;
     let life = Life::of(lifetime, dir)?;
     let mut unfinished = Unfinished::begin(parts.vmm, dir, files::OWN)?;
     let owner = unfinished.sockets().listen(files::OWNER)?;
@@ -58,10 +60,10 @@ pub(crate) async fn build(
         remove: life.remove(),
         console: files::CONSOLE.into(),
         confinement: confinement(parts.program, spec, boot, dir, parts.facts.kvm),
-        pass: 0,
+        pass: claims.len() as u8, // fewer than it has slots for disks
         events: None,
     };
-    let reports = unfinished.guard(&guard, &life, Vec::new())?;
+    let reports = unfinished.guard(&guard, &life, claims)?;
     if let (Some(vsock), Some(listeners)) = (spec.vsock, listeners) {
         listeners.serve(vsock, dir, &life, &mut unfinished)?;
     }
@@ -74,6 +76,13 @@ pub(crate) async fn build(
     let processes = unfinished.finish(NAME, ready.started)?;
     let owned = Owned { session: ready.session, _reports: ready.reports };
     QemuMachine::new(processes, Some(owned))
+}
+
+/// What claims the images that are only read. QEMU knows nothing of these descriptors, and the
+/// claims end with it.
+fn claims(spec: &MachineSpec) -> Result<Vec<(OwnedFd, i32)>> {
+    let read = spec.disks.iter().filter(|disk| disk.access == Access::ReadOnly);
+    read.zip(FIRST_PASSED_FD..).map(|(disk, fd)| Ok((claim_for_reading(&disk.path)?, fd))).collect()
 }
 
 /// The sockets that the vsock process is given.

@@ -10,6 +10,10 @@ use microagent_vmm_protocol::Confinement;
 /// What a QEMU of the distribution has beside its libraries: modules and firmware.
 const SYSTEM: &[&str] = &["/usr/share/qemu", "/usr/share/seabios"];
 
+/// What it tries locks of open files on before it sets any: without, it falls back to locks of
+/// processes, which end when any descriptor of the same file is closed.
+const LOCK_PROBE: &str = "/dev/null";
+
 /// What the QEMU at `program` may do for this machine.
 pub(crate) fn confinement(
     program: &Path,
@@ -24,7 +28,7 @@ pub(crate) fn confinement(
     read.extend(SYSTEM.iter().map(PathBuf::from));
     read.extend([boot.kernel.clone(), boot.initramfs.clone()]);
     read.extend(disks(Access::ReadOnly));
-    let mut write = vec![dir.path().to_owned()];
+    let mut write = vec![dir.path().to_owned(), LOCK_PROBE.into()];
     write.extend(disks(Access::ReadWrite));
     write.extend(kvm.then(|| "/dev/kvm".into()));
     Confinement { read, write, max_file_size: max_file_size(spec), landlock_optional: true }

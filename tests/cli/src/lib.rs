@@ -27,6 +27,7 @@ mod registry;
 mod requirement;
 mod sandbox;
 mod setting;
+mod supervisors;
 mod wait;
 
 pub mod elf;

@@ -19,6 +19,7 @@ pub(super) const CASES: &[Case] = &[
     case!(T0, [], a_directory_holds_one_machine),
     case!(T0, [], the_run_directory_may_be_deeper_than_a_socket_address),
     case!(T0, [Disk], a_writable_disk_belongs_to_one_machine),
+    case!(T0, [Disk, ReadOnlyDisk], a_disk_that_is_read_has_many_readers_and_no_writer),
 ];
 
 /// How long a held guest is looked at.
@@ -155,4 +156,27 @@ async fn a_writable_disk_belongs_to_one_machine(context: Context) -> Result {
     first.destroyed().await?;
     let third = context.make("third", &spec).await?;
     third.destroyed().await
+}
+
+async fn a_disk_that_is_read_has_many_readers_and_no_writer(context: Context) -> Result {
+    let disk = context.disk("shared", Access::ReadOnly, "")?;
+    let idle = context.idle()?;
+    let with =
+        |access| MachineSpec { disks: vec![Disk { access, ..disk.clone() }], ..idle.clone() };
+    let (reading, writing) = (with(Access::ReadOnly), with(Access::ReadWrite));
+    let in_use = async |name: &str, spec: &MachineSpec| {
+        let (_life, lifetime) = attached(Vec::new())?;
+        let made = context.backend.create(spec, &context.dir(name)?, lifetime).await;
+        refused(name, made, &[ErrorKind::Conflict]).map(drop)
+    };
+    let first = context.make("first", &reading).await?;
+    let second = context.make("second", &reading).await?;
+    first.machine.start().await?;
+    in_use("writer-beside-readers", &writing).await?;
+    first.destroyed().await?;
+    in_use("writer-beside-a-reader", &writing).await?;
+    second.destroyed().await?;
+    let writer = context.make("writer", &writing).await?;
+    in_use("reader-beside-a-writer", &reading).await?;
+    writer.destroyed().await
 }
