@@ -30,6 +30,12 @@ as_root() {
   fi
 }
 
+# The Cloud Hypervisor to be looked at beside what is built here: the one that
+# MICROAGENT_CLOUD_HYPERVISOR names, or that of PATH; nothing where there is none.
+cloud_hypervisor() {
+  printf '%s\n' "${MICROAGENT_CLOUD_HYPERVISOR:-$(command -v cloud-hypervisor || true)}"
+}
+
 # A fresh clone of a continuous integration has no target directory of its own to go on
 # from: dependencies are kept by the hash of what decides them.
 share_target_directory() {

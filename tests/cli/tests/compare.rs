@@ -76,6 +76,26 @@ fn the_same_on_two_supervisors_is_measured_and_does_not_differ() {
 }
 
 #[test]
+fn everything_that_works_here_runs_the_same() {
+    let Some((sandbox, image)) = parts() else { return };
+    let mut supervisors = sandbox.working_supervisors();
+    supervisors.extend(std::env::var("MICROAGENT_QEMU10").ok().filter(|path| !path.is_empty()));
+    let mut call = sandbox.call(&["compare", "--image", &image.reference("plain")]);
+    for supervisor in &supervisors {
+        call = call.args(&["--supervisor", supervisor]);
+    }
+    let call = call.args(&["--exec", "echo hi", "--iterations", "5"]);
+    let outcome = call.start().finish_within(WITHIN * 4);
+    println!("{}", outcome.stdout());
+    outcome.code(0).is_silent().shows(&["P50/ms", "P95/ms", "boot", "command", "total", "monitor"]);
+    for supervisor in &supervisors {
+        outcome.shows(&[supervisor]);
+    }
+    let same = "output and exit code are the same on all that ran it";
+    assert_eq!(outcome.stdout().contains(same), supervisors.len() > 1, "{}", outcome.text());
+}
+
+#[test]
 fn a_difference_in_output_is_shown_with_both_sides() {
     let Some((sandbox, image)) = parts() else { return };
     let (first, second) = two(&sandbox);

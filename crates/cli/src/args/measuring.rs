@@ -41,8 +41,8 @@ pub(crate) struct CompareArgs {
 }
 
 const COMPARE_HELP: &str = "\
-All runs see the same host name. Rounds go over all backends in turn, so that what else the
-host does falls on each alike. Percentiles are by nearest rank. Memory is what the machine's
+All runs see the same host name. Rounds go over all backends in turn, forth and back, so that
+what else the host does falls on each alike. Percentiles are by nearest rank. Memory is what the machine's
 processes take beyond the guest's, when the command has ended.
 
 Exit status: 0 if it ran on all; 1 if a --fail-if holds; 2 usage; 125 if a backend could not

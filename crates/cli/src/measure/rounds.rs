@@ -65,7 +65,10 @@ impl Rounds {
             .collect();
         let mut runner = Runner::new(self, global).await?;
         for round in 0..self.warm_up + self.count {
-            for one in measured.iter_mut().filter(|one| one.error.is_none()) {
+            for index in order(measured.len(), round) {
+                let Some(one) = measured.get_mut(index).filter(|one| one.error.is_none()) else {
+                    continue;
+                };
                 let run = runner.run(&one.supervisor, global).await?;
                 one.add(run, round.checked_sub(self.warm_up).map(|round| round + 1))?;
             }
@@ -81,6 +84,15 @@ impl Rounds {
         request.measure = true;
         request.hostname.get_or_insert_with(|| HOSTNAME.to_owned());
         Ok(request)
+    }
+}
+
+/// In which order a round goes over so many: forth and back by turns, so that nobody always
+/// runs behind the same one, and what changes steadily falls on each alike.
+fn order(count: usize, round: u32) -> Vec<usize> {
+    match round % 2 {
+        0 => (0..count).collect(),
+        _ => (0..count).rev().collect(),
     }
 }
 
@@ -237,5 +249,19 @@ impl From<Failure> for Stopped {
 impl From<RunError> for Stopped {
     fn from(error: RunError) -> Self {
         Self::Failed(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_go_forth_and_back() {
+        let check = |round, expect: &[usize]| assert_eq!(order(3, round), expect, "{round}");
+        check(0, &[0, 1, 2]);
+        check(1, &[2, 1, 0]);
+        check(2, &[0, 1, 2]);
+        assert!(order(0, 1).is_empty());
     }
 }
