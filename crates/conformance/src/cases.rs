@@ -15,6 +15,7 @@ mod parts;
 mod pause;
 mod probe;
 mod refusal;
+mod transcript;
 mod vsock;
 
 use crate::Case;
@@ -35,6 +36,7 @@ pub fn cases() -> Vec<Case> {
         ending::CASES,
         devices::CASES,
         vsock::CASES,
+        transcript::CASES,
         pause::CASES,
         parts::CASES,
         crowd::CASES,

@@ -18,6 +18,7 @@ mod failure;
 mod linux;
 mod maker;
 mod matrix;
+mod record;
 mod script;
 mod traces;
 
@@ -29,4 +30,5 @@ pub use failure::Failure;
 pub use linux::LinuxGuests;
 pub use maker::{MakeRequest, Maker, make_and_hold};
 pub use matrix::Matrix;
+pub use record::{Found, Record};
 pub use script::{End, Guests, Script, Step};

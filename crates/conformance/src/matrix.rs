@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use crate::{Tier, Verdict};
+use crate::{Case, Tier, Verdict};
 
 /// Verdicts, a row for each case and a column for each backend.
 #[derive(Debug, Clone, Default)]
@@ -23,6 +23,11 @@ impl Matrix {
         for row in self.rows.values_mut() {
             row.insert(backend.to_owned(), verdict.clone());
         }
+    }
+
+    /// What came of a case; `None` if it was not judged.
+    pub fn verdict(&self, backend: &str, case: &Case) -> Option<&Verdict> {
+        self.rows.get(&(case.tier, case.name.to_owned()))?.get(backend)
     }
 
     fn backends(&self) -> Vec<&str> {

@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use microagent_backend::{Backend, Result};
+use microagent_backend::{Backend, Error, ErrorKind, Result};
 use microagent_conformance::{Case, Tier};
 use microagent_fake::FakeBackend;
 use microagent_supervisor::{ExecutableBackend, PluginHost};
 
+use crate::unconnected::Unconnected;
 use crate::wired::Wired;
 use crate::{qemu, runtime};
 
@@ -29,6 +30,9 @@ const PASSED: [&str; 2] = ["MICROAGENT_LIBEXEC", "PATH"];
 
 const FAKE: &str = "fake";
 const QEMU: &str = "qemu_tcg";
+
+/// What runs the example.
+const PYTHON: &str = "python3";
 
 /// Where `microagent-fake-supervisor`, a dependency of this package, is built as a plugin.
 const PLUGIN: &str = "libmicroagent_fake_plugin.so";
@@ -74,11 +78,25 @@ impl External {
     /// Connects to it.
     pub fn wired(&self) -> Option<Wired> {
         let of = served(self.of)?;
-        let backend = of.backend.and_then(|_| {
-            let backend = (self.connect)(self.of).map_err(|e| e.to_string())?;
-            Ok(Arc::new(backend) as Arc<dyn Backend>)
-        });
+        let backend = of.backend.and_then(|_| connected((self.connect)(self.of)));
         Some(Wired { name: self.name, backend, ..of })
+    }
+}
+
+/// A supervisor executable with the fault of its own that `faulty-supervisor` knows by this
+/// name; `program` is where that is.
+pub fn faulty(program: &Path, fault: &str) -> Wired {
+    let backend = connected(connect(program, vec![fault.into()]));
+    Wired { backend, ..Wired::fake(Arc::new(FakeBackend::new())) }
+}
+
+/// What was connected to, or why it cannot be had here. That it does not keep to the protocol
+/// is no such reason.
+fn connected(backend: Result<ExecutableBackend>) -> std::result::Result<Arc<dyn Backend>, String> {
+    match backend {
+        Ok(backend) => Ok(Arc::new(backend)),
+        Err(e) if e.kind == ErrorKind::Unavailable => Err(e.to_string()),
+        Err(e) => Ok(Arc::new(Unconnected::new(&e))),
     }
 }
 
@@ -101,6 +119,10 @@ fn plugin(_: &'static str) -> Result<ExecutableBackend> {
 }
 
 fn example(_: &'static str) -> Result<ExecutableBackend> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    if !env::split_paths(&path).any(|dir| dir.join(PYTHON).is_file()) {
+        return Err(Error::new(ErrorKind::Unavailable, format!("there is no {PYTHON}")));
+    }
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     connect(&root.join("docs/examples/supervisor.py"), Vec::new())
 }
@@ -114,8 +136,6 @@ fn connect(program: &Path, arguments: Vec<OsString>) -> Result<ExecutableBackend
 }
 
 fn block_on<T>(connecting: impl Future<Output = Result<T>>) -> Result<T> {
-    let runtime = runtime().map_err(|e| {
-        microagent_backend::Error::new(microagent_backend::ErrorKind::Io, e.to_string())
-    })?;
+    let runtime = runtime().map_err(|e| Error::new(ErrorKind::Io, e.to_string()))?;
     runtime.block_on(connecting)
 }

@@ -13,10 +13,13 @@ mod judge;
 mod kvm;
 mod modules;
 mod qemu;
+mod recording;
+mod unconnected;
 mod wired;
 
 pub use distribution::Distribution;
-pub use external::{External, LOAD, SERVE, external, served};
+pub use external::{External, LOAD, SERVE, external, faulty, served};
 pub use fake::FakeGuests;
 pub use judge::{judge, runtime};
+pub use recording::record;
 pub use wired::{Lacks, Wired, wired};

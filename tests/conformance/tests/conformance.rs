@@ -6,6 +6,8 @@
 //! `qemu`, `qemu-kvm`) holds
 //! the backend's name, or the latter `all`, which does not stand for hardware. A case about
 //! a feature that the backend does not declare passes; the matrix at the end shows `-`.
+//!
+//! `CONFORMANCE_RECORD` names a file to keep what was found in, for `ci/backends-doc`.
 
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -19,7 +21,9 @@ use microagent_conformance::{
 };
 use microagent_plugin::{reply, serve};
 use microagent_supervisor::plugin_answer;
-use microagent_tests_conformance::{LOAD, SERVE, Wired, external, judge, runtime, served, wired};
+use microagent_tests_conformance::{
+    LOAD, SERVE, Wired, external, judge, record, runtime, served, wired,
+};
 
 /// First argument of the process that makes machines for others.
 const MAKE: &str = "make-and-hold";
@@ -38,14 +42,18 @@ fn main() -> anyhow::Result<ExitCode> {
     let arguments = Arguments::from_args();
     let matrix = Arc::new(Mutex::new(Matrix::default()));
     let mut all = Vec::new();
-    let mut lacking = Vec::new();
+    let (mut lacking, mut judged) = (Vec::new(), Vec::new());
     for (wired, cases) in all_forms() {
         let lack = unavailable(&wired).filter(|_| !wired.is_required());
-        all.extend(trials(&wired, cases, lack.as_deref(), &matrix));
-        lacking.extend(lack.map(|why| (wired.name, why)));
+        all.extend(trials(&wired, &cases, lack.as_deref(), &matrix));
+        match lack {
+            Some(why) => lacking.push((wired.name, why)),
+            None => judged.push((wired, cases)),
+        }
     }
     let conclusion = libtest_mimic::run(&arguments, all);
     let mut matrix = matrix.lock().unwrap_or_else(PoisonError::into_inner);
+    record(&matrix, &judged)?;
     for (name, why) in lacking {
         eprintln!("SKIP: {name}: {why}");
         matrix.fill(name, &Verdict::Skipped(why));
@@ -89,12 +97,12 @@ fn all_forms() -> Vec<(Wired, Vec<Case>)> {
 /// A trial for each case; all are ignored where the backend cannot be had.
 fn trials(
     wired: &Wired,
-    cases: Vec<Case>,
+    cases: &[Case],
     lack: Option<&str>,
     matrix: &Arc<Mutex<Matrix>>,
 ) -> Vec<Trial> {
     let trial = |case| trial(wired.clone(), case, Arc::clone(matrix));
-    cases.into_iter().map(|case| trial(case).with_ignored_flag(lack.is_some())).collect()
+    cases.iter().map(|case| trial(*case).with_ignored_flag(lack.is_some())).collect()
 }
 
 /// Why a backend cannot be had here.

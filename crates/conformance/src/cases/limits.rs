@@ -1,12 +1,12 @@
 //! The limit itself can be had, and one more is refused with both numbers.
 
 use microagent_backend::{Capabilities, ErrorKind, State, admit};
-use microagent_machine::{Access, Feature, MachineSpec, MiB};
+use microagent_machine::{Access, Cid, DiskId, Feature, MachineSpec, MiB, Vsock};
 
 use crate::bench::attached;
 use crate::case::case;
-use crate::failure::{Result, refused, require};
-use crate::{Case, Context, traces};
+use crate::failure::{Failure, Result, refused, require};
+use crate::{Case, Context, End, Script, Step, traces};
 
 pub(super) const CASES: &[Case] = &[
     case!(T0, [], one_vcpu_too_many_is_refused),
@@ -14,6 +14,7 @@ pub(super) const CASES: &[Case] = &[
     case!(T0, [], one_mib_too_many_is_refused),
     case!(T0, [], as_many_disks_as_declared_can_be_had),
     case!(T0, [], one_disk_too_many_is_refused),
+    case!(T2, [Disk], a_guest_uses_as_many_disks_as_declared),
 ];
 
 /// Fails unless `spec`, which asks for one more than `limit`, is refused with both.
@@ -90,4 +91,34 @@ async fn one_disk_too_many_is_refused(context: Context) -> Result {
     let limit = caps.limits.disks_for(&context.idle()?);
     let Some(spec) = with_disks(&context, &caps, limit + 1)? else { return Ok(()) };
     too_many(&context, &spec, limit.into()).await
+}
+
+/// Beside all other devices that there are: they share slots with disks.
+async fn a_guest_uses_as_many_disks_as_declared(context: Context) -> Result {
+    let caps = context.caps().await?;
+    let mut other = context.idle()?;
+    other.rng = caps.features.contains(&Feature::Rng);
+    other.vsock = caps.features.contains(&Feature::Vsock).then_some(Vsock { cid: Cid::GUEST });
+    let limit = caps.limits.disks_for(&other);
+    let names: Vec<_> = (0..limit).map(|n| format!("d{n}")).collect();
+    let mut steps = Vec::new();
+    for name in &names {
+        let disk = DiskId::new(name).map_err(|e| Failure::broken(e.to_string()))?;
+        steps.push(Step::Read { disk });
+    }
+    let mut spec = context.device_spec(&Script::new(steps, End::PowerOff))?;
+    (spec.rng, spec.vsock) = (other.rng, other.vsock);
+    for name in &names {
+        spec.disks.push(context.disk(name, Access::ReadWrite, &format!("this-is-{name}\n"))?);
+    }
+    admitted(&spec, &caps)?;
+    let subject = context.make("m", &spec).await?;
+    subject.machine.start().await?;
+    subject.exit().await?;
+    let said = subject.said()?;
+    for name in &names {
+        let told = said.lines().any(|line| line.trim_end() == format!("this-is-{name}"));
+        require(told, || format!("{name} of {limit} disks was not read: {said:?}"))?;
+    }
+    subject.destroyed().await
 }

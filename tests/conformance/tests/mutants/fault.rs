@@ -32,6 +32,7 @@ pub(crate) enum Fault {
     StartIsAlwaysOk,
     PauseDoesNothing,
     PauseOnlySaysSo,
+    ResumeDoesNothing,
     KillDoesNothing,
     DestroyLeavesFiles,
     DestroyLeavesProcesses,

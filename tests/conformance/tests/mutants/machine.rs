@@ -126,6 +126,7 @@ impl Pause for MutantMachine {
                 self.say(None);
                 Ok(())
             }
+            Fault::ResumeDoesNothing => Ok(()),
             _ => self.part()?.resume().await,
         }
     }

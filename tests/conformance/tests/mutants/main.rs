@@ -4,22 +4,33 @@
 mod fault;
 mod machine;
 
+use std::path::Path;
 use std::sync::Arc;
 
 use fault::{Fault, Mutant};
 use microagent_conformance::{Verdict, cases};
-use microagent_tests_conformance::{Wired, judge};
+use microagent_tests_conformance::{Wired, faulty, judge};
 
-fn verdict(fault: Fault, case: &str) -> Verdict {
-    let wired = Wired::fake(Arc::new(Mutant::new(fault)));
+fn verdict(wired: &Wired, case: &str) -> Verdict {
     let case = cases().into_iter().find(|c| c.name == case).expect("there is such a case");
-    judge(&wired, &case, |context| context).expect("the case can be run")
+    judge(wired, &case, |context| context).expect("the case can be run")
+}
+
+fn check_both(mutant: &Wired, sound: &Wired, case: &str) {
+    let found = verdict(mutant, case);
+    assert!(matches!(found, Verdict::Failed(_)), "it survives {case}: {found:?}");
+    assert_eq!(verdict(sound, case), Verdict::Passed, "{case} without a fault");
 }
 
 fn check(fault: Fault, case: &str) {
-    let found = verdict(fault, case);
-    assert!(matches!(found, Verdict::Failed(_)), "{fault:?} survives {case}: {found:?}");
-    assert_eq!(verdict(Fault::None, case), Verdict::Passed, "{case} without a fault");
+    let mutant = |fault| Wired::fake(Arc::new(Mutant::new(fault)));
+    check_both(&mutant(fault), &mutant(Fault::None), case);
+}
+
+/// The same for a supervisor executable.
+fn check_executable(fault: &str, case: &str) {
+    let program = Path::new(env!("CARGO_BIN_EXE_faulty-supervisor"));
+    check_both(&faulty(program, fault), &faulty(program, "none"), case);
 }
 
 macro_rules! caught {
@@ -47,6 +58,7 @@ caught! {
     a_handle_that_kills: HandleKillsWhenDropped by a_detached_machine_outlives_its_handle;
     a_second_start_that_is_ok: StartIsAlwaysOk by start_twice_is_invalid_state;
     a_pause_that_is_ok_and_does_nothing: PauseDoesNothing by pause_twice_is_invalid_state;
+    a_resume_that_is_ok_and_does_nothing: ResumeDoesNothing by pause_twice_is_invalid_state;
     a_pause_that_only_says_so: PauseOnlySaysSo by a_paused_guest_stands_still_and_goes_on;
     a_kill_that_is_ok_and_does_nothing: KillDoesNothing by kill_is_idempotent;
     files_after_destroy: DestroyLeavesFiles by destroy_is_idempotent_and_leaves_nothing;
@@ -56,4 +68,14 @@ caught! {
         by a_monitor_killed_from_outside_is_a_crash;
     a_panic_that_looks_like_a_reset: PanicLooksLikeReset
         by a_guest_that_panics_is_told_from_one_that_resets;
+}
+
+#[test]
+fn a_log_on_standard_output() {
+    check_executable("logs", "probe_is_repeatable_and_leaves_nothing");
+}
+
+#[test]
+fn a_log_on_standard_output_now_and_then() {
+    check_executable("logs-when-killing", "kill_is_idempotent");
 }
