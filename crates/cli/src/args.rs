@@ -1,11 +1,13 @@
 //! The command line as it was written.
 
+mod disks;
 mod measuring;
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
+pub(crate) use disks::{ArtifactsCommand, DiskArgs, ImagePath, RootfsExtractArgs, RootfsLsArgs};
 pub(crate) use measuring::{
     BackendsCommand, CompareArgs, DoctorArgs, MeasureArgs, PerfArgs, PerfCommand,
 };
@@ -44,9 +46,12 @@ pub(crate) enum Command {
     /// Fetch, list and prune images
     #[command(subcommand, arg_required_else_help = true)]
     Image(ImageCommand),
-    /// Build root disks
+    /// Build root disks and read files back out of disks
     #[command(subcommand, arg_required_else_help = true)]
     Rootfs(RootfsCommand),
+    /// List and copy outputs of kept workspaces
+    #[command(subcommand, arg_required_else_help = true)]
+    Artifacts(ArtifactsCommand),
     /// List, install, build and verify guest kernels
     #[command(subcommand, arg_required_else_help = true)]
     Kernel(KernelCommand),
@@ -158,6 +163,8 @@ pub(crate) struct RunArgs {
     /// Start although the mediation's target is not there, and go on without it
     #[arg(long, requires = "mediation")]
     pub(crate) mediation_optional: bool,
+    #[command(flatten)]
+    pub(crate) disks: DiskArgs,
     /// Network: isolated, which is no network device and the default for now
     #[arg(long, value_name = "MODE")]
     pub(crate) network: Option<String>,
@@ -229,6 +236,12 @@ pub(crate) enum ImageCommand {
 pub(crate) enum RootfsCommand {
     /// Build a root disk from an image: same digest and flags, same bytes
     Build(RootfsBuildArgs),
+    /// List a directory of an ext4 image
+    Ls(RootfsLsArgs),
+    /// Print a file of an ext4 image
+    Cat(ImagePath),
+    /// Copy a file or directory out of an ext4 image
+    Extract(RootfsExtractArgs),
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,6 @@
 //! One module for each command.
 
+mod artifacts;
 mod backends;
 mod compare;
 mod doctor;
@@ -7,6 +8,7 @@ mod image;
 mod kernel;
 mod perf;
 mod rootfs;
+mod rootfs_read;
 mod small;
 mod supervise;
 
@@ -21,6 +23,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Run(args) => run::run(*args, &global).await,
         Command::Image(command) => image::run(command, &global).await,
         Command::Rootfs(command) => rootfs::run(command, &global).await,
+        Command::Artifacts(command) => artifacts::run(command, &global),
         Command::Kernel(command) => kernel::run(command, &global),
         Command::Backends(command) => backends::run(command, &global).await,
         Command::Doctor(args) => doctor::run(args, &global).await,

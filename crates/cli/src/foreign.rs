@@ -24,18 +24,7 @@ const FOREIGN: &[(&str, &str)] = &[
 ];
 
 /// Flags that are not built yet.
-const LATER: &[&str] = &[
-    "--disk",
-    "--bundle",
-    "--output",
-    "--output-dir",
-    "--volume",
-    "--publish",
-    "-p",
-    "--tty",
-    "-t",
-    "--restart",
-];
+const LATER: &[&str] = &["--volume", "--publish", "-p", "--tty", "-t", "--restart"];
 
 /// What to say instead of the parser's error, if it is about such a flag.
 pub(crate) fn explain(error: &clap::Error) -> Option<Failure> {
@@ -78,7 +67,7 @@ mod tests {
         check(&["-d", "x"], Some("-d does not apply to a microVM"));
         check(&["-it", "x"], Some("-t is not built yet"));
         check(&["-p", "80:80", "x"], Some("-p is not built yet"));
-        check(&["--disk", "a=b:/c", "x"], Some("--disk is not built yet"));
+        check(&["--volume", "a:/c", "x"], Some("--volume is not built yet"));
         check(&["--colour", "x"], None);
     }
 }

@@ -84,6 +84,10 @@ impl Progress for Shown {
         self.say("step", format!("building the root disk of {reference}"));
     }
 
+    fn bundling(&self, disk: &str) {
+        self.say("step", format!("packing disk {disk}"));
+    }
+
     fn booting(&self, backend: &str) {
         self.say("step", format!("booting on {backend}"));
     }

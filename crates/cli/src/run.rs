@@ -1,5 +1,7 @@
 //! `run`: what was written is made into a request, the request is run, and its end is told.
 
+mod disks;
+mod outputs;
 mod request;
 mod sinks;
 mod tell;
@@ -13,6 +15,7 @@ use crate::args::{Global, RunArgs};
 use crate::failure::Failure;
 use crate::progress::Shown;
 use crate::{signals, tools};
+pub(crate) use outputs::{told_left_out, told_outputs};
 pub(crate) use request::from_args;
 use sinks::Capture;
 

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitStatus};
 
+use crate::fetch;
 use crate::launch::{MAX_REPORT, launch, parse_report};
 use crate::link::{Link, LinkError, Progress};
 use crate::stdio::{self, AgentEnds};
@@ -102,6 +103,18 @@ impl Command {
             Side::Parent { child } => child,
         };
         Ok(Self::new(request.id, pid, status, ours))
+    }
+
+    /// Starts a copy of the agent that sends files. An error is one of the machine.
+    pub(crate) fn fetch(id: u32, path: &str) -> io::Result<Self> {
+        let (ours, theirs) = stdio::pipes(false)?;
+        let (status, their_status) = pipe_with(PipeFlags::CLOEXEC)?;
+        stdio::set_nonblocking(&status)?;
+        let pid = match fork()? {
+            Side::Child => fetch::send(path, theirs, their_status),
+            Side::Parent { child } => child,
+        };
+        Ok(Self::new(id, pid, status, ours))
     }
 
     fn new(id: u32, pid: Pid, status: OwnedFd, streams: AgentEnds) -> Self {

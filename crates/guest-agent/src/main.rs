@@ -10,7 +10,7 @@
 //!
 //! What listens on the loopback for the host's sake is a process of its own: [`forward`].
 //!
-//! Not here: network configuration, file copy, port forwards, sessions that are taken up
+//! Not here: network configuration, files from the host, port forwards, sessions that are taken up
 //! again ([`OnDisconnect::Reconnect`](microagent_guest_protocol::OnDisconnect) is refused).
 
 mod account;
@@ -22,6 +22,7 @@ mod console;
 mod disk;
 mod environment;
 mod failure;
+mod fetch;
 mod forward;
 mod launch;
 mod link;

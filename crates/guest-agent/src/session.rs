@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use microagent_guest_protocol::{AgentMessage, ExecRequest, ExitStatus, HostMessage};
+use microagent_guest_protocol::{AgentMessage, ExitStatus, HostMessage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::process::{Signal, WaitOptions, set_child_subreaper, wait};
@@ -219,9 +219,10 @@ impl Session {
         match message {
             HostMessage::Exec(request) => {
                 timeline.mark("exec");
-                self.start(&request)?;
+                self.start(request.id, || Command::start(&request))?;
                 timeline.mark("forked");
             }
+            HostMessage::Fetch { id, path } => self.start(id, || Command::fetch(id, &path))?,
             HostMessage::Credit { id, stream, bytes } => {
                 if let Some(at) = command(&mut self.commands, id) {
                     self.commands[at].add_credit(stream, bytes)?;
@@ -248,8 +249,11 @@ impl Session {
         Ok(())
     }
 
-    fn start(&mut self, request: &ExecRequest) -> Result<(), LinkError> {
-        let id = request.id;
+    fn start(
+        &mut self,
+        id: u32,
+        begin: impl FnOnce() -> io::Result<Command>,
+    ) -> Result<(), LinkError> {
         if self.commands.iter().any(|command| command.id == id) {
             return Err(LinkError::Broken("used the id of a command twice"));
         }
@@ -258,7 +262,7 @@ impl Session {
         } else if self.commands.len() >= MAX_COMMANDS {
             format!("{MAX_COMMANDS} commands are running, more are not started")
         } else {
-            match Command::start(request) {
+            match begin() {
                 Ok(command) => {
                     self.commands.push(command);
                     return Ok(());

@@ -28,6 +28,7 @@ pub mod initramfs;
 mod message;
 mod parse;
 mod token;
+pub mod transfer;
 
 pub use config::{AgentConfig, Mount, OnDisconnect, PowerOff, RootDisk};
 pub use message::{AgentMessage, ExecRequest, ExitStatus, HostMessage, Stream, TtySize, User};

@@ -79,6 +79,14 @@ pub enum HostMessage {
     },
     /// Run a command.
     Exec(ExecRequest),
+    /// Send a file or a directory with all that is in it, as [`crate::transfer`] has it, as
+    /// the standard output of a command with this id.
+    Fetch {
+        /// The number by which both sides name it; never used twice in a boot.
+        id: u32,
+        /// An absolute path in the guest; a link there stands for what it leads to.
+        path: String,
+    },
     /// The host has consumed so many bytes of a command's output.
     Credit {
         /// Which command.

@@ -6,7 +6,7 @@ use crate::ext4::{self, Demand, Geometry, Identity, Plan, SMALLEST_MIB};
 use crate::merge::merge;
 use crate::spool::{BLOCK, Spool};
 use crate::tree::{LayerIndex, Tree};
-use crate::{BuildReport, BuildRequest, DiskSize, RootfsError, mount_points};
+use crate::{BuildReport, BuildRequest, DiskSize, Limits, RootfsError, mount_points};
 
 /// Layouts that are tried: the estimate is right or nearly so, and a second
 /// one knows the exact figures.
@@ -34,12 +34,31 @@ pub fn build(
     let mut spool = Spool::beside(out)?;
     let mut tree = merge(request.layers, &request.limits, &mut spool, progress)?;
     mount_points::add(&mut tree, request.layers.len() as LayerIndex)?;
+    let BuildRequest { layers: _, size, identity, ref limits } = *request;
+    finish(&tree, spool, &Wanted { size, identity, limits }, out)
+}
+
+/// What a disk is to be, whatever is in it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wanted<'a> {
+    pub(crate) size: DiskSize,
+    pub(crate) identity: &'a str,
+    pub(crate) limits: &'a Limits,
+}
+
+/// Writes a merged tree, whose contents are in `spool`.
+pub(crate) fn finish(
+    tree: &Tree<'_>,
+    spool: Spool,
+    wanted: &Wanted<'_>,
+    out: &File,
+) -> Result<BuildReport, RootfsError> {
+    let identity = Identity::of(wanted.identity);
     let spool = spool.into_file().map_err(RootfsError::io("writing scratch space"))?;
-    let mut demand = Demand::of(&tree);
-    demand.within(&request.limits)?;
-    let identity = Identity::of(request.identity);
-    let (plan, geometry) = metadata(request.size, &tree, &mut demand, &identity, out)?;
-    let content_bytes = plan.write_contents(&tree, &spool, out)?;
+    let mut demand = Demand::of(tree);
+    demand.within(wanted.limits)?;
+    let (plan, geometry) = metadata(wanted.size, tree, &mut demand, &identity, out)?;
+    let content_bytes = plan.write_contents(tree, &spool, out)?;
     Ok(BuildReport {
         size_bytes: geometry.disk_blocks * BLOCK,
         inodes: demand.inodes,

@@ -26,7 +26,7 @@ pub enum RootfsError {
     #[error("{0}")]
     Usage(String),
     /// A layer is damaged, truncated, or of another type than declared.
-    #[error("layer {layer}: {reason}")]
+    #[error("{layer}: {reason}")]
     Corrupt {
         /// Which layer, in the words of [`crate::LayerInput::description`].
         layer: String,
@@ -35,7 +35,7 @@ pub enum RootfsError {
     },
     /// The uncompressed layer does not have the digest that the image's
     /// configuration gives it.
-    #[error("layer {layer}: uncompressed content is {got}, expected {expected}")]
+    #[error("{layer}: uncompressed content is {got}, expected {expected}")]
     DigestMismatch {
         /// Which layer.
         layer: String,
@@ -45,7 +45,7 @@ pub enum RootfsError {
         got: String,
     },
     /// An entry of a layer is refused.
-    #[error("layer {layer}: entry {entry:?}: {reason}")]
+    #[error("{layer}: entry {entry:?}: {reason}")]
     Refused {
         /// Which layer.
         layer: String,
@@ -55,7 +55,7 @@ pub enum RootfsError {
         reason: String,
     },
     /// A layer, or the image as a whole, exceeds one of [`crate::Limits`].
-    #[error("layer {layer}: more than {limit} {what}")]
+    #[error("{layer}: more than {limit} {what}")]
     Limit {
         /// Which layer was being read when the limit was passed.
         layer: String,
@@ -108,10 +108,10 @@ impl RootfsError {
         match self {
             Self::Usage(_) | Self::Refused { .. } => None,
             Self::Corrupt { .. } | Self::DigestMismatch { .. } => {
-                Some("pull the image again, or check how the archive was made".to_owned())
+                Some("fetch it again, or check how the archive was made".to_owned())
             }
             Self::Limit { .. } => {
-                Some("the layer looks like a decompression bomb; check where it is from".to_owned())
+                Some("it looks like a decompression bomb; check where it is from".to_owned())
             }
             Self::TooSmall { minimum_mib, .. } => Some(format!(
                 "use --size-mib {minimum_mib} or more, or leave the size out for the default"

@@ -37,7 +37,7 @@ impl Fault {
             }
             Self::Limit { what, limit } => RootfsError::Limit { layer, what, limit },
             Self::Io { doing, source } => {
-                RootfsError::Io { doing: format!("layer {layer}: {doing}"), source }
+                RootfsError::Io { doing: format!("{layer}: {doing}"), source }
             }
         }
     }

@@ -12,10 +12,16 @@
 //! and names that are absolute, climb with `..` or are not in normal form are
 //! refused.
 //!
-//! Deliberately not here: pulling and caching (package `image`), reading files
-//! back out of a disk, and deciding where disks live (package `workspace`).
+//! [`build_bundle`] does the same for an archive or a directory of a user's.
+//!
+//! [`Ext4`] reads files back out of a disk, and [`Target`] is where they go on the
+//! host. Both take a disk, or a guest, at its word in nothing.
+//!
+//! Deliberately not here: pulling and caching (package `image`), and deciding
+//! where disks live (package `workspace`).
 
 mod build;
+mod bundle;
 mod copies;
 mod error;
 mod ext4;
@@ -26,8 +32,10 @@ mod merge;
 mod mke2fs;
 mod mount_points;
 mod name;
+mod reader;
 mod request;
 mod spool;
+mod target;
 #[cfg(test)]
 mod testing;
 mod tree;
@@ -37,8 +45,11 @@ mod tree;
 extern crate self as microagent_rootfs;
 
 pub use build::build;
+pub use bundle::{BundleRequest, Owners, build_bundle, build_empty};
 pub use copies::{CloneMethod, can_reflink, clone_for_run, make_scratch};
 pub use error::{ErrorKind, RootfsError};
 pub use limits::Limits;
 pub use mke2fs::build_with_mke2fs;
+pub use reader::{Ext4, Ext4Facts, Follow, Name, Node, NodeKind, NodeMeta, ReadError, inspect};
 pub use request::{BuildReport, BuildRequest, Compression, DiskSize, LayerInput};
+pub use target::{Extracted, Target, TargetFile, TargetMeta};

@@ -3,16 +3,24 @@
 use std::io;
 
 use crate::fault::{Fault, within};
-use crate::layer::{Archive, Ending, Feed, Hashing, Member, MemberKind, SparseMap, decompress_all};
+use crate::layer::{
+    Archive, Contents, Ending, Feed, Hashing, Member, MemberKind, Producer, SparseMap,
+    decompress_all,
+};
 use crate::name::components;
 use crate::spool::{BLOCK, Spool};
 use crate::tree::{Content, Inode, Kind, LayerIndex, Meta, ROOT, Run, Tree, Xattr};
-use crate::{LayerInput, Limits, RootfsError};
+use crate::{LayerInput, Limits, Owners, RootfsError};
 
 const WHITEOUT: &[u8] = b".wh.";
 /// Names that AUFS kept for itself; all but the opaque marker mean nothing.
 const WHITEOUT_META: &[u8] = b".wh..wh.";
 const OPAQUE: &[u8] = b".wh..wh..opq";
+
+/// Bits by which a program runs as its owner or group.
+const SET_ID: u16 = 0o6000;
+/// The attribute that holds what a program may do whoever runs it.
+const CAPABILITIES: &[u8] = b"security.capability";
 
 /// Merges `layers`, lowest first. `progress` is told how many bytes of their
 /// files were read so far.
@@ -22,15 +30,39 @@ pub(crate) fn merge<'l>(
     spool: &mut Spool,
     progress: &dyn Fn(u64),
 ) -> Result<Tree<'l>, RootfsError> {
-    let mut merger = Merger { tree: Tree::new(limits), spool, limits, entries: 0, metadata: 0 };
+    let names: Vec<_> = layers.iter().map(|l| (&l.description[..], l.diff_id.as_deref())).collect();
+    let merging = Merging { limits, contents: Contents::Layers, progress };
+    merge_from(&names, &merging, spool, |producer| decompress_all(layers, producer))
+}
+
+/// How archives are merged.
+pub(crate) struct Merging<'l, 'p> {
+    pub(crate) limits: &'l Limits,
+    pub(crate) contents: Contents,
+    pub(crate) progress: &'p dyn Fn(u64),
+}
+
+/// What an archive is called, and what its digest must be.
+type Named<'n> = (&'n str, Option<&'n str>);
+
+/// Merges the archives that `produce`, on a thread of its own, hands over: one for each name.
+pub(crate) fn merge_from<'l>(
+    archives: &[Named<'_>],
+    merging: &Merging<'l, '_>,
+    spool: &mut Spool,
+    produce: impl FnOnce(&Producer) + Send,
+) -> Result<Tree<'l>, RootfsError> {
+    let Merging { limits, contents, progress } = *merging;
+    let tree = Tree::new(limits);
+    let mut merger = Merger { tree, spool, limits, contents, entries: 0, metadata: 0 };
     std::thread::scope(|scope| {
         let (mut feed, producer) = Feed::new(limits, progress);
         std::thread::Builder::new()
             .name("layers".to_owned())
-            .spawn_scoped(scope, move || decompress_all(layers, &producer))
+            .spawn_scoped(scope, move || produce(&producer))
             .map_err(RootfsError::io("starting a thread"))?;
-        for (index, layer) in (0..).zip(layers) {
-            merger.layer(layer, index, &mut feed)?;
+        for (index, archive) in (0..).zip(archives) {
+            merger.layer(*archive, index, &mut feed)?;
         }
         Ok(())
     })?;
@@ -41,6 +73,7 @@ struct Merger<'s, 'l> {
     tree: Tree<'l>,
     spool: &'s mut Spool,
     limits: &'l Limits,
+    contents: Contents,
     entries: u64,
     metadata: u64,
 }
@@ -48,18 +81,17 @@ struct Merger<'s, 'l> {
 impl Merger<'_, '_> {
     fn layer(
         &mut self,
-        layer: &LayerInput,
+        (name, diff_id): Named<'_>,
         index: LayerIndex,
         feed: &mut Feed<'_>,
     ) -> Result<(), RootfsError> {
-        let name = &layer.description;
-        feed.begin(if layer.diff_id.is_some() { Hashing::On } else { Hashing::Off });
+        feed.begin(if diff_id.is_some() { Hashing::On } else { Hashing::Off });
         let ending = self.archive(index, feed).map_err(|fault| fault.of_layer(name))?;
         let digest = feed.finish().map_err(|fault| fault.of_layer(name))?;
-        match (&layer.diff_id, digest) {
-            (Some(expected), Some(got)) if *expected != got => Err(RootfsError::DigestMismatch {
-                layer: name.clone(),
-                expected: expected.clone(),
+        match (diff_id, digest) {
+            (Some(expected), Some(got)) if expected != got => Err(RootfsError::DigestMismatch {
+                layer: name.to_owned(),
+                expected: expected.to_owned(),
                 got,
             }),
             // Some producers leave the end marker out. Without a digest nothing
@@ -92,18 +124,19 @@ impl Merger<'_, '_> {
         self.account(&path, &kind, &xattrs)?;
         // Linux has no other mode for links, whatever archivers write.
         let mode = if matches!(kind, MemberKind::Symlink { .. }) { 0o777 } else { mode };
-        let meta = Meta { mode, uid, gid, mtime };
+        let (meta, xattrs) = self.contents.owned(Meta { mode, uid, gid, mtime }, &kind, xattrs);
         let parts = components(&path, self.limits)?;
         let Some((name, parents)) = parts.split_last() else {
             return self.root(&path, &kind, meta, xattrs);
         };
-        if parents.iter().any(|parent| parent.starts_with(WHITEOUT)) {
+        let layers = self.contents == Contents::Layers;
+        if layers && parents.iter().any(|parent| parent.starts_with(WHITEOUT)) {
             return Err(Fault::refused(
                 &path,
                 "a directory in its path has the name of a whiteout",
             ));
         }
-        if name.starts_with(WHITEOUT) {
+        if layers && name.starts_with(WHITEOUT) {
             return self.whiteout(&path, parents, name, layer);
         }
         match kind {
@@ -269,6 +302,21 @@ impl Merger<'_, '_> {
         let attributes: usize = xattrs.iter().map(|(name, value)| name.len() + value.len()).sum();
         self.metadata += (path.len() + more + attributes) as u64;
         within(self.metadata, self.limits.metadata_bytes, "bytes of names and attributes")
+    }
+}
+
+impl Contents {
+    /// What becomes of a member's owner, and of the rights that go with it.
+    fn owned(self, meta: Meta, kind: &MemberKind, mut xattrs: Vec<Xattr>) -> (Meta, Vec<Xattr>) {
+        if self != Self::Bundle(Owners::Root) {
+            return (meta, xattrs);
+        }
+        xattrs.retain(|(name, _)| name != CAPABILITIES);
+        let mode = match kind {
+            MemberKind::Directory => meta.mode,
+            _ => meta.mode & !SET_ID,
+        };
+        (Meta { mode, uid: 0, gid: 0, ..meta }, xattrs)
     }
 }
 

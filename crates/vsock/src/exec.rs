@@ -4,7 +4,7 @@ use std::fmt;
 use std::io;
 use std::sync::Arc;
 
-use microagent_guest_protocol::{ExecRequest, ExitStatus, HostMessage, Stream, TtySize};
+use microagent_guest_protocol::{ExitStatus, HostMessage, Stream, TtySize};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinHandle};
@@ -55,6 +55,14 @@ pub struct Exec {
     broken: watch::Receiver<Option<BrokenSink>>,
 }
 
+/// What is asked for under an id.
+pub(crate) struct Asked {
+    pub(crate) id: u32,
+    /// Whether standard input will be sent.
+    pub(crate) input: bool,
+    pub(crate) message: HostMessage,
+}
+
 /// A running [`Pump`].
 struct Pumping {
     task: Option<JoinHandle<Sink>>,
@@ -63,12 +71,10 @@ struct Pumping {
 }
 
 impl Exec {
-    pub(crate) fn start(shared: &Arc<Shared>, request: ExecRequest, io: ExecIo) -> Self {
-        let id = request.id;
-        let wants_input = request.stdin;
+    pub(crate) fn start(shared: &Arc<Shared>, asked: Asked, io: ExecIo) -> Self {
+        let Asked { id, input: wants_input, message } = asked;
         let running = Arc::new(Running::new());
-        let asked =
-            shared.add(id, &running).and_then(|()| shared.outbox.send(&HostMessage::Exec(request)));
+        let asked = shared.add(id, &running).and_then(|()| shared.outbox.send(&message));
         if let Err(error) = asked {
             running.end(Progress::Lost(error));
         }

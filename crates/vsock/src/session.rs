@@ -10,7 +10,7 @@ use tokio::net::UnixStream;
 use tokio::task::JoinHandle;
 
 use crate::SessionError;
-use crate::exec::{Exec, ExecIo};
+use crate::exec::{Asked, Exec, ExecIo};
 use crate::frames::{FrameReader, Incoming};
 use crate::shared::{Outbox, Queues, Shared};
 
@@ -54,7 +54,16 @@ impl Session {
     /// Asks for a command. Its id must not have been used before in this machine. What
     /// prevents it is told by [`Exec::wait`].
     pub fn exec(&self, request: ExecRequest, io: ExecIo) -> Exec {
-        Exec::start(&self.shared, request, io)
+        let (id, input) = (request.id, request.stdin);
+        let asked = Asked { id, input, message: HostMessage::Exec(request) };
+        Exec::start(&self.shared, asked, io)
+    }
+
+    /// Asks for a file or a directory with all that is in it. What comes as standard output is
+    /// [`microagent_guest_protocol::transfer`]'s; standard error says what went wrong.
+    pub fn fetch(&self, id: u32, path: String, io: ExecIo) -> Exec {
+        let asked = Asked { id, input: false, message: HostMessage::Fetch { id, path } };
+        Exec::start(&self.shared, asked, io)
     }
 
     /// Asks the agent to end all commands, write back the disks and end the machine.

@@ -75,7 +75,7 @@ fn layer_inputs(image: &Image) -> Vec<LayerInput> {
             From::Zstd => To::Zstd,
         },
         diff_id: Some(layer.diff_id.to_string()),
-        description: format!("{} of {}", layer.digest, image.reference),
+        description: format!("layer {} of {}", layer.digest, image.reference),
     };
     image.layers.iter().map(input).collect()
 }

@@ -40,6 +40,26 @@ impl WorkspaceDir {
         Ok(Self { path, _lock: lock })
     }
 
+    /// Takes a workspace that was kept.
+    ///
+    /// # Errors
+    /// `Usage` where there is none of this name; `Conflict` where it is in use.
+    pub(crate) fn open(state: &StateDir, name: &Name) -> Result<Self, RunError> {
+        let path = state.workspaces().join(name.as_str());
+        if !path.join(MANIFEST).exists() {
+            let message = format!("there is no workspace '{name}'");
+            let hint = Some("a run with --keep makes one".into());
+            return Err(RunError::Usage { message, hint });
+        }
+        let failed = |e| RunError::state(format!("cannot open workspace {}", path.display()), e);
+        let lock = open_lock(&path).map_err(failed)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => Err(RunError::InUse(format!("workspace {name}"))),
+            Err(TryLockError::Error(e)) => Err(failed(e)),
+        }
+    }
+
     /// Where it is; absolute.
     pub(crate) fn path(&self) -> &Path {
         &self.path

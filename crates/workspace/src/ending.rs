@@ -4,7 +4,7 @@ use microagent_guest_protocol::ExitStatus;
 use microagent_machine::MiB;
 use serde::Serialize;
 
-use crate::{Footprint, Phase, ReportedMediation};
+use crate::{Footprint, Phase, ReportedMediation, ReportedOutput};
 
 /// How a run ended whose command was begun, or whose setup was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -91,6 +91,9 @@ pub struct RunReport {
     pub mediation: Option<ReportedMediation>,
     /// What the command did.
     pub result: Option<CommandResult>,
+    /// What came of the outputs that were to be put somewhere.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub outputs: Vec<ReportedOutput>,
     /// How long each step took.
     pub phases: Vec<Phase>,
     /// What memory the machine took, where that was asked for and could be seen.

@@ -44,6 +44,18 @@ pub enum RunError {
     /// A workspace of that name exists.
     #[error("workspace {0} exists already")]
     Conflict(String),
+    /// Somebody else uses it.
+    #[error("{0} is in use")]
+    InUse(String),
+    /// The file system in a disk could not be read.
+    #[error("cannot read {}", image.display())]
+    Read {
+        /// The image.
+        image: PathBuf,
+        /// Why.
+        #[source]
+        source: microagent_rootfs::ReadError,
+    },
     /// The image could not be had.
     #[error(transparent)]
     Image(#[from] microagent_image::ImageError),
@@ -61,6 +73,18 @@ pub enum RunError {
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// A disk beside the root disk cannot be attached.
+    #[error("disk '{id}': {}: {reason}", path.display())]
+    Disk {
+        /// Its name.
+        id: String,
+        /// What it was to be made of.
+        path: PathBuf,
+        /// Why not.
+        reason: String,
+        /// What to do.
+        hint: Option<String>,
     },
     /// The machine.
     #[error(transparent)]
@@ -104,6 +128,17 @@ fn tail(console: &[String]) -> String {
     }
 }
 
+/// An error and its causes, for a reason that stands within another sentence.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
 fn image_kind(error: &microagent_image::ImageError) -> microagent_backend::ErrorKind {
     use microagent_backend::ErrorKind;
     use microagent_image::ErrorKind as Of;
@@ -129,6 +164,17 @@ fn rootfs_kind(error: &microagent_rootfs::RootfsError) -> microagent_backend::Er
     }
 }
 
+fn read_kind(error: &microagent_rootfs::ReadError) -> microagent_backend::ErrorKind {
+    use microagent_backend::ErrorKind;
+    use microagent_rootfs::ReadError as Of;
+    match error {
+        Of::NotFound(_) | Of::Kind { .. } => ErrorKind::NotFound,
+        Of::NotExt4(_) | Of::Corrupt(_) | Of::Limit { .. } => ErrorKind::Protocol,
+        Of::Unsupported(_) => ErrorKind::Unsupported,
+        Of::Io { .. } => ErrorKind::Io,
+    }
+}
+
 impl RunError {
     /// An error of the operating system about the state directory.
     pub(crate) fn state(what: String, source: std::io::Error) -> Self {
@@ -151,11 +197,13 @@ impl RunError {
             }
             Self::State { .. } => ErrorKind::Io.name(),
             Self::NewerState { .. } => ErrorKind::Unsupported.name(),
-            Self::Conflict(_) => ErrorKind::Conflict.name(),
+            Self::Conflict(_) | Self::InUse(_) => ErrorKind::Conflict.name(),
+            Self::Read { source, .. } => read_kind(source).name(),
             Self::Image(e) => image_kind(e).name(),
             Self::Rootfs(e) => rootfs_kind(e).name(),
             Self::Kernel(_) => ErrorKind::NotFound.name(),
             Self::Mediation { .. } => ErrorKind::Unavailable.name(),
+            Self::Disk { .. } => ErrorKind::NotFound.name(),
             Self::Backend(e) => e.kind.name(),
             Self::Boot { .. } | Self::Lost { .. } => ErrorKind::Crashed.name(),
             Self::Interrupted(Interrupt::Timeout) | Self::Timeout { .. } => {
@@ -168,11 +216,13 @@ impl RunError {
     /// What the user can do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Usage { hint, .. } => hint.clone(),
+            Self::Usage { hint, .. } | Self::Disk { hint, .. } => hint.clone(),
             Self::NoCommand => Some("give a command, or --exec '<command>'".into()),
             Self::State { .. } => Some("choose another directory with --state-dir".into()),
             Self::NewerState { .. } => Some("use the newer program, or another --state-dir".into()),
             Self::Conflict(_) => Some("choose another --name".into()),
+            Self::InUse(_) => Some("end what uses it first".into()),
+            Self::Read { .. } => None,
             Self::Image(e) => e.hint(),
             Self::Rootfs(e) => e.hint(),
             Self::Kernel(e) => e.hint().map(str::to_owned),

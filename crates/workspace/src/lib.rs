@@ -4,6 +4,8 @@
 //! root disks, kernels, the supervisor and vsock, and asks of backends only what they can
 //! do, never which they are.
 
+mod artifacts;
+mod attach;
 mod base_disk;
 mod command;
 mod config;
@@ -15,6 +17,7 @@ mod footprint;
 mod interrupt;
 mod mediation;
 mod name;
+mod outputs;
 mod phases;
 mod plan;
 mod progress;
@@ -24,6 +27,8 @@ mod rootfs_build;
 mod run;
 mod state_dir;
 
+pub use artifacts::{Artifact, artifacts, get_artifacts};
+pub use attach::{DiskRequest, DiskSource, InvalidMountPoint, MountPoint, check_names};
 pub use base_disk::prune_bases;
 pub use command::CommandRequest;
 pub use config::{Config, ConfigError};
@@ -38,8 +43,10 @@ pub use mediation::{
     InvalidMediation, MediationRequest, ReportedMediation, ReportedMediationState,
 };
 pub use microagent_guest_protocol::ExitStatus;
+pub use microagent_rootfs::Owners;
 pub use microagent_vsock::Need;
 pub use name::{InvalidName, Name};
+pub use outputs::{OutputRequest, ReportedOutput, check_outputs};
 pub use phases::{Phase, Phases};
 pub use progress::{ForImages, Progress};
 pub use request::{RunIo, RunRequest, Tools};

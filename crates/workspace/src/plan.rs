@@ -7,7 +7,11 @@ use microagent_guest_protocol::{
 };
 use microagent_machine::{Access, Arch, Boot, Cid, Disk, DiskId, MachineSpec, Vsock};
 
+use crate::attach::{Attached, mounts};
 use crate::resources::Resources;
+
+/// Serial numbers of root disks, which no other disk may have.
+pub(crate) const RESERVED_IDS: [&str; 3] = [ROOT, BASE, SCRATCH];
 
 /// Serial number of a root disk of the machine's own.
 const ROOT: &str = "root";
@@ -76,13 +80,20 @@ impl RootFiles {
     }
 }
 
-/// The machine for these resources and this root disk, still without a kernel.
-pub(crate) fn machine_spec(resources: &Resources, root: &RootFiles) -> MachineSpec {
+/// The machine for these resources, this root disk and further ones behind it in this order,
+/// still without a kernel.
+pub(crate) fn machine_spec(
+    resources: &Resources,
+    root: &RootFiles,
+    attached: &[Attached],
+) -> MachineSpec {
+    let mut disks = root.disks();
+    disks.extend(attached.iter().map(Attached::disk));
     MachineSpec {
         arch: Arch::HOST,
         vcpus: resources.cpus,
         memory: resources.memory_mib,
-        disks: root.disks(),
+        disks,
         vsock: Some(Vsock { cid: Cid::GUEST }),
         rng: true,
         boot: None,
@@ -111,6 +122,7 @@ pub(crate) fn agent_config(
     power_off: microagent_backend::PowerOff,
     hostname: String,
     root: &RootFiles,
+    attached: &[Attached],
 ) -> AgentConfig {
     AgentConfig {
         version: VERSION,
@@ -124,7 +136,7 @@ pub(crate) fn agent_config(
         },
         hostname,
         root: root.for_agent(),
-        mounts: Vec::new(),
+        mounts: mounts(attached),
         loopback_ports: Vec::new(),
     }
 }
@@ -134,22 +146,44 @@ mod tests {
     use microagent_machine::MiB;
 
     use super::*;
+    use crate::MountPoint;
 
     fn resources() -> Resources {
         Resources { memory_mib: MiB(512), cpus: 2, size_mib: None }
     }
 
+    fn attached() -> Vec<Attached> {
+        let attached = |id: &str, target: &str, access| Attached {
+            id: DiskId::new(id).unwrap(),
+            path: format!("/images/{id}.ext4").into(),
+            target: MountPoint::new(target).unwrap(),
+            access,
+        };
+        vec![
+            attached("inner", "/data/inner", Access::ReadWrite),
+            attached("outer", "/data", Access::ReadOnly),
+        ]
+    }
+
+    #[test]
+    fn further_disks_come_behind_the_root_in_the_order_that_was_asked_for() {
+        let root = RootFiles::Copy { disk: "/s/w/rootfs.ext4".into() };
+        let spec = machine_spec(&resources(), &root, &attached());
+        let ids: Vec<_> = spec.disks.iter().map(|disk| disk.id.as_str()).collect();
+        assert_eq!(ids, ["root", "inner", "outer"]);
+    }
+
     #[test]
     fn a_copy_is_one_writable_disk() {
         let root = RootFiles::Copy { disk: "/s/w/rootfs.ext4".into() };
-        insta::assert_json_snapshot!(machine_spec(&resources(), &root));
+        insta::assert_json_snapshot!(machine_spec(&resources(), &root, &[]));
     }
 
     #[test]
     fn a_layered_root_is_two_disks_of_which_the_shared_one_is_read_only() {
         let root =
             RootFiles::Layered { base: "/s/base.ext4".into(), scratch: "/s/w/scratch".into() };
-        insta::assert_json_snapshot!(machine_spec(&resources(), &root));
+        insta::assert_json_snapshot!(machine_spec(&resources(), &root, &[]));
     }
 
     #[test]
@@ -161,6 +195,7 @@ mod tests {
             microagent_backend::PowerOff::Reset,
             "box".into(),
             &root,
+            &attached(),
         ));
     }
 }

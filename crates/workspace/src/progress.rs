@@ -10,6 +10,8 @@ pub trait Progress: Send + Sync {
     fn layer_done(&self, digest: &str);
     /// A root disk is being built.
     fn building_rootfs(&self, reference: &str);
+    /// A disk is being made of an archive or a directory.
+    fn bundling(&self, disk: &str);
     /// The machine starts.
     fn booting(&self, backend: &str);
     /// A setup command begins, counted from 1.

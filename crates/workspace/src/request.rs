@@ -8,7 +8,10 @@ use microagent_supervisor::{Registry, Selection};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::command::Surroundings;
-use crate::{CommandRequest, Interrupts, MediationRequest, Name, Progress, Resources, StateDir};
+use crate::{
+    CommandRequest, DiskRequest, Interrupts, MediationRequest, Name, OutputRequest, Progress,
+    Resources, StateDir,
+};
 
 /// A run that is asked for, checked as far as it can be without looking at anything.
 #[derive(Debug)]
@@ -47,6 +50,12 @@ pub struct RunRequest {
     pub kernel: Option<PathBuf>,
     /// Builds the root disk with this program.
     pub mke2fs: Option<PathBuf>,
+    /// Disks beside the root disk, in the order in which the guest numbers them.
+    pub disks: Vec<DiskRequest>,
+    /// What is wanted of the guest's files.
+    pub outputs: Vec<OutputRequest>,
+    /// Where they are put when the command has ended.
+    pub output_dir: Option<PathBuf>,
     /// Which backend.
     pub supervisor: Selection,
     /// Whether to hand over the console.

@@ -7,6 +7,7 @@
 //! the reverse order of what was made. Should this process be killed, the life pipe does the
 //! same from outside: see [`microagent_backend::Lifetime`].
 
+mod collect;
 mod commands;
 mod machine;
 mod mediation;
@@ -21,8 +22,8 @@ use microagent_vsock::{AgentListener, Session};
 use crate::directory::{WorkspaceDir, sweep};
 use crate::interrupt::Interrupt;
 use crate::{
-    CommandResult, Ending, Phases, ReportedImage, ReportedResources, RunError, RunIo, RunReport,
-    RunRequest, Tools, footprint,
+    CommandResult, DiskRequest, Ending, Phases, ReportedImage, ReportedResources, RunError, RunIo,
+    RunReport, RunRequest, Tools, attach, footprint, outputs,
 };
 pub use prepare::{DryRun, dry_run};
 
@@ -95,12 +96,15 @@ impl<'a> Flow<'a> {
 
     async fn drive(&mut self, io: &mut RunIo) -> Result<Ending, RunError> {
         sweep(&self.tools.state)?;
+        attach::check(&self.request.disks)?;
+        outputs::prepare(self.request)?;
         self.look_for_target(io).await?;
         let prepared = self.prepare(io).await?;
         self.build(&prepared, io).await?;
         self.open_channel(io)?;
         self.boot(io).await?;
         let ending = self.run_commands(&prepared, io).await?;
+        self.collect(&ending, io).await?;
         self.measure().await;
         Ok(ending)
     }
@@ -122,7 +126,8 @@ impl<'a> Flow<'a> {
         io: &RunIo,
     ) -> Result<(), RunError> {
         let mut first: Result<(), RunError> = Ok(());
-        if self.request.keep && ending.is_ok() {
+        let lasts = self.request.disks.iter().any(DiskRequest::lasts);
+        if (self.request.keep || lasts) && ending.is_ok() {
             self.shut_down().await;
         }
         self.listener = None;

@@ -1,4 +1,4 @@
-//! `rootfs build`.
+//! `rootfs`.
 
 use std::sync::Arc;
 
@@ -6,6 +6,7 @@ use microagent_image::{ImageError, Source};
 use microagent_machine::MiB;
 use microagent_workspace::{RootfsRequest, RunError, StateDir, build_rootfs};
 
+use super::rootfs_read;
 use crate::args::{Global, RootfsBuildArgs, RootfsCommand};
 use crate::failure::Failure;
 use crate::output::{print, print_json};
@@ -13,7 +14,15 @@ use crate::progress::Shown;
 use crate::tools;
 
 pub(crate) async fn run(command: RootfsCommand, global: &Global) -> Result<u8, Failure> {
-    let RootfsCommand::Build(args) = command;
+    match command {
+        RootfsCommand::Build(args) => build(args, global).await,
+        RootfsCommand::Ls(args) => rootfs_read::ls(&args, global),
+        RootfsCommand::Cat(args) => rootfs_read::cat(&args),
+        RootfsCommand::Extract(args) => rootfs_read::extract(&args, global),
+    }
+}
+
+async fn build(args: RootfsBuildArgs, global: &Global) -> Result<u8, Failure> {
     let config = tools::config(&StateDir::peek(tools::state_path(global)?)?)?;
     let request = request(args, config.insecure_registries)?;
     let state = tools::state(global)?;

@@ -156,6 +156,9 @@ fn concerns_supervisor(error: &RunError) -> bool {
         | RunError::Rootfs(_)
         | RunError::Kernel(_)
         | RunError::Mediation { .. }
+        | RunError::Disk { .. }
+        | RunError::InUse(_)
+        | RunError::Read { .. }
         | RunError::Interrupted(_) => false,
     }
 }

@@ -9,6 +9,7 @@ use microagent_workspace::{
     CommandRequest, Config, MediationRequest, Name, Need, PROFILES, Profile, Resources, RunRequest,
 };
 
+use super::{disks, outputs};
 use crate::args::{Global, Pull, RunArgs};
 use crate::failure::Failure;
 use crate::quantity;
@@ -66,6 +67,9 @@ pub(crate) fn from_args(
         mediation: mediation(args)?,
         kernel: args.kernel.clone().or_else(|| config.kernel.clone()),
         mke2fs: args.mke2fs.clone(),
+        disks: disks::requests(&args.disks)?,
+        outputs: outputs::requests(args)?,
+        output_dir: args.disks.output_dir.clone(),
         supervisor: Selection::parse(supervisor.unwrap_or("auto"))
             .map_err(|e| Failure::from(microagent_workspace::RunError::from(e)))?,
         verbose: global.verbose,

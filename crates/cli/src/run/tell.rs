@@ -6,6 +6,7 @@ use microagent_workspace::{
 };
 use serde_json::{Value, json};
 
+use super::outputs::told_outputs;
 use super::sinks::{Capture, captured};
 use crate::args::{Global, RunArgs};
 use crate::failure::{EXIT_USAGE, Failure};
@@ -31,6 +32,10 @@ pub(super) fn ending(
     };
     let kept = ending.is_ok() && request.keep;
     let failure = failure.or(ending.err().map(Failure::from));
+    let missing = told_outputs(&report.outputs, global);
+    // The command's own end says more than that what it made could not be had.
+    let code = if code == 0 && missing.is_some() { EXIT_FAILED } else { code };
+    let failure = failure.or(missing);
     match captures {
         Some(captures) => print_json(&object(report, failure.as_ref(), &captures)),
         None => {

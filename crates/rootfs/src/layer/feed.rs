@@ -16,7 +16,7 @@ use crate::fault::{Fault, within};
 use crate::{Compression, LayerInput, Limits};
 
 /// Bytes handed over at a time.
-const BUFFER: usize = 512 * 1024;
+pub(super) const BUFFER: usize = 512 * 1024;
 
 /// Buffers in flight.
 const BUFFERS: usize = 6;
@@ -70,7 +70,7 @@ impl<'a> Feed<'a> {
             limits,
             progress,
         };
-        (feed, Producer { send, empty })
+        (feed, Producer { send, empty, packed: AtomicU64::new(0) })
     }
 
     /// Turns to the next layer.
@@ -174,6 +174,26 @@ pub(crate) enum Hashing {
 pub(crate) struct Producer {
     send: SyncSender<Message>,
     empty: Receiver<Vec<u8>>,
+    /// Bytes that were handed over by [`Producer::packed`].
+    packed: AtomicU64,
+}
+
+impl Producer {
+    /// Hands over bytes that were never compressed; fails when nobody listens any more.
+    pub(super) fn packed(&self, bytes: Vec<u8>) -> Result<(), ()> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let length = bytes.len() as u64;
+        let total = self.packed.fetch_add(length, Ordering::Relaxed) + length;
+        self.send.send(Message::Bytes(bytes, total)).map_err(|_| ())
+    }
+
+    /// Ends an archive.
+    pub(super) fn end(&self, how: Result<(), Fault>) {
+        // Nobody may listen any more.
+        let _ = self.send.send(how.map_or_else(Message::Failed, |()| Message::End));
+    }
 }
 
 /// Decompresses every layer into the feed; returns early when nobody listens

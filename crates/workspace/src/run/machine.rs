@@ -14,10 +14,11 @@ use serde::Serialize;
 
 use super::Flow;
 use super::prepare::Prepared;
+use crate::attach::attach;
 use crate::directory::{MANIFEST, WorkspaceDir};
 use crate::plan::{RootFiles, RootMode, agent_config, boot, machine_spec};
 use crate::state_dir::write_new;
-use crate::{Ending, RunError, RunIo};
+use crate::{Ending, OutputRequest, RunError, RunIo};
 
 /// How long a guest may take from its first instruction to its agent's first words. Many
 /// machines that boot at once under emulation on few processors share those.
@@ -56,19 +57,22 @@ impl Flow<'_> {
             self.directory.insert(WorkspaceDir::create(&self.tools.state, &self.request.name)?);
         let root = root_files(prepared, directory)?;
         self.report.rootfs_path = Some(root.reported().display().to_string());
+        let attached = attach(&self.request.disks, directory.path(), &io.progress);
+        let attached = io.interrupts.guard(attached).await?;
         self.phases.end("disk");
 
         let run_dir = RunDir::create(directory.file("run"))?;
         let token = new_token()?;
         let power_off = prepared.choice.capabilities.power_off;
         let channel = self.request.mediation.as_ref();
+        let hostname = self.request.guest_hostname();
         let config = AgentConfig {
             loopback_ports: channel.and_then(|c| c.loopback_port()).into_iter().collect(),
-            ..agent_config(token.clone(), power_off, self.request.guest_hostname(), &root)
+            ..agent_config(token.clone(), power_off, hostname, &root, &attached)
         };
         let archive = initramfs::archive(self.tools.agent, &config);
         let initramfs = write_private(run_dir.file("initramfs"), &archive)?;
-        let mut spec = machine_spec(&self.request.resources, &root);
+        let mut spec = machine_spec(&self.request.resources, &root, &attached);
         spec.boot = Some(boot(&prepared.kernel, initramfs, self.request.verbose));
 
         let (life, lifetime) = lifeline(self.request.keep, directory, &run_dir)?;
@@ -140,7 +144,8 @@ impl Flow<'_> {
             write_new(&file, result).map_err(|e| failed(&file, e))?;
         }
         let file = directory.file(MANIFEST);
-        write_new(&file, &Manifest::of(&self.report)).map_err(|e| failed(&file, e))
+        write_new(&file, &Manifest::of(&self.report, &self.request.outputs))
+            .map_err(|e| failed(&file, e))
     }
 }
 
@@ -152,16 +157,18 @@ struct Manifest<'a> {
     image: &'a crate::ReportedImage,
     resources: &'a crate::ReportedResources,
     kernel_path: &'a Option<String>,
+    outputs: &'a [OutputRequest],
 }
 
 impl<'a> Manifest<'a> {
-    fn of(report: &'a crate::RunReport) -> Self {
+    fn of(report: &'a crate::RunReport, outputs: &'a [OutputRequest]) -> Self {
         Self {
             version: 1,
             name: &report.workspace,
             image: &report.image,
             resources: &report.resources,
             kernel_path: &report.kernel_path,
+            outputs,
         }
     }
 }
@@ -241,13 +248,7 @@ pub(super) fn end_text(exit: &Exit) -> String {
 }
 
 fn session_error(stage: &'static str, error: &SessionError, machine: &dyn Machine) -> RunError {
-    let mut text = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        text = format!("{text}: {cause}");
-        source = cause.source();
-    }
-    boot_error(stage, &text, machine)
+    boot_error(stage, &crate::error::chain(error), machine)
 }
 
 fn boot_error(stage: &'static str, reason: &str, machine: &dyn Machine) -> RunError {

@@ -12,7 +12,9 @@ use super::Flow;
 use crate::command::{ImageDefaults, argv};
 use crate::plan::{RootFiles, RootMode, machine_spec};
 use crate::progress::ForImages;
-use crate::{ReportedMediation, RunError, RunIo, RunRequest, Tools, base_disk};
+use crate::{
+    DiskRequest, ReportedMediation, RunError, RunIo, RunRequest, Tools, attach, base_disk,
+};
 
 /// The feature of a kernel that a layered root needs.
 const LAYERED_FEATURE: &str = "dm-snapshot";
@@ -44,9 +46,7 @@ impl Flow<'_> {
         let mode = root_mode(self.request, &kernel);
         self.phases.end("kernel");
 
-        let spec = machine_spec(&self.request.resources, &stand_in(mode));
-        let selection = &self.request.supervisor;
-        let choice = io.interrupts.guard(self.tools.registry.choose(selection, &spec)).await?;
+        let choice = io.interrupts.guard(choose(self.request, self.tools, stand_in(mode))).await?;
         self.report.backend = Some(choice.backend.name().to_owned());
         self.report.backend_reason = choice.reasons.last().map(|reason| reason.text.clone());
         for Reason { backend, text } in &choice.reasons {
@@ -89,6 +89,17 @@ impl Flow<'_> {
     fn kernel(&self) -> Result<Kernel, RunError> {
         Ok(catalogue(self.tools).pick(self.request.kernel.as_deref())?)
     }
+}
+
+/// The backend for this root and all other disks, whose number it must admit.
+async fn choose(
+    request: &RunRequest,
+    tools: &Tools,
+    root: RootFiles,
+) -> Result<Choice, microagent_backend::Error> {
+    let attached: Vec<_> = request.disks.iter().map(DiskRequest::stand_in).collect();
+    let spec = machine_spec(&request.resources, &root, &attached);
+    tools.registry.choose(&request.supervisor, &spec).await
 }
 
 fn catalogue(tools: &Tools) -> Catalogue {
@@ -156,6 +167,7 @@ pub struct DryRun {
 /// # Errors
 /// What a run would fail with, as far as that shows without fetching anything.
 pub async fn dry_run(request: &RunRequest, tools: &Tools) -> Result<DryRun, RunError> {
+    attach::check(&request.disks)?;
     let kernel = catalogue(tools).pick(request.kernel.as_deref())?;
     let mode = root_mode(request, &kernel);
     let image = cached(request, tools).await?;
@@ -167,7 +179,8 @@ pub async fn dry_run(request: &RunRequest, tools: &Tools) -> Result<DryRun, RunE
         RootMode::Copy => RootFiles::Copy { disk: base },
         RootMode::Layered => RootFiles::Layered { base, scratch: PathBuf::from("scratch") },
     };
-    let spec = machine_spec(&request.resources, &root);
+    let attached: Vec<_> = request.disks.iter().map(DiskRequest::stand_in).collect();
+    let spec = machine_spec(&request.resources, &root, &attached);
     let choice = tools.registry.choose(&request.supervisor, &spec).await?;
     let Capabilities { backend, version, .. } = &choice.capabilities;
     let command = match &image {

@@ -1,0 +1,318 @@
+//! Files of a guest on their way to the host: one file or directory tree, made at a place of
+//! the user's choice, and nothing outside of it.
+//!
+//! What comes here was chosen by a guest. Names are single components, directories are opened
+//! beneath the target and through no link, nothing that exists is ever replaced, and the whole
+//! gets its name only when it is complete. What cannot be had safely (devices, sockets, links
+//! that lead out) is left out and told, and so are owners and set-id bits: the files are those
+//! of whoever asked for them.
+
+mod link;
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{
+    AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, openat2,
+};
+
+use crate::limits::NAME_MAX;
+use crate::reader::{ReadError, within};
+
+/// Files, directories and links of one target.
+const ENTRIES_MAX: u64 = 2_000_000;
+/// Bytes of file content, holes not counted.
+const BYTES_MAX: u64 = 256 << 30;
+/// Longest path beneath a target, in bytes.
+const PATH_MAX: u64 = 4000;
+/// Deepest directory.
+const DEPTH_MAX: u64 = 1024;
+/// How many of the things that were left out are named.
+const NAMED_MAX: usize = 20;
+
+/// Name of the tree while it is not complete.
+const UNFINISHED: &str = "it";
+
+/// What becomes of a file's metadata on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TargetMeta {
+    /// Permission bits; others are not taken over.
+    pub mode: u32,
+    /// Modification time: seconds since 1970 and nanoseconds.
+    pub mtime: (i64, u32),
+}
+
+/// What was made.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub struct Extracted {
+    /// Files, directories and links.
+    pub entries: u64,
+    /// Bytes of content, holes not counted.
+    pub bytes: u64,
+    /// The first of what was left out, each with the reason.
+    pub left_out: Vec<String>,
+    /// How much was left out.
+    pub left_out_count: u64,
+}
+
+/// A file or tree that is being made. Dropped before [`Target::finish`], it is gone.
+#[derive(Debug)]
+pub struct Target {
+    place: PathBuf,
+    staging: PathBuf,
+    root: OwnedFd,
+    done: Extracted,
+    /// Directories get their mode and times last: what is put into them changes those.
+    directories: Vec<(PathBuf, TargetMeta)>,
+}
+
+/// A file that is being filled.
+#[derive(Debug)]
+pub struct TargetFile {
+    file: File,
+    meta: TargetMeta,
+    size: u64,
+}
+
+impl Target {
+    /// Begins a tree that is to be at `place`, which must not exist; its directory must.
+    ///
+    /// # Errors
+    /// [`ReadError::Io`]
+    pub fn begin(place: &Path) -> Result<Self, ReadError> {
+        let failed = || format!("making {}", place.display());
+        if place.symlink_metadata().is_ok() {
+            return Err(ReadError::io(failed())(io::Error::from(io::ErrorKind::AlreadyExists)));
+        }
+        let name = place.file_name().ok_or_else(|| {
+            ReadError::io(failed())(io::Error::from(io::ErrorKind::InvalidFilename))
+        })?;
+        let mut hidden = OsStr::new(".").to_owned();
+        hidden.push(name);
+        hidden.push(format!(".{}.partial", std::process::id()));
+        let staging = place.with_file_name(hidden);
+        std::fs::DirBuilder::new()
+            .mode(0o700)
+            .create(&staging)
+            .map_err(ReadError::io(format!("making {}", staging.display())))?;
+        let root = rustix::fs::open(
+            &staging,
+            OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        let root = root.map_err(|error| {
+            let _ = std::fs::remove_dir(&staging);
+            ReadError::io(failed())(error)
+        })?;
+        let place = place.to_owned();
+        Ok(Self { place, staging, root, done: Extracted::default(), directories: Vec::new() })
+    }
+
+    /// Makes a directory. An empty path is the target itself.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn directory(&mut self, path: &[u8], meta: TargetMeta) -> Result<(), ReadError> {
+        let (parent, name) = self.parent(path)?;
+        rustix::fs::mkdirat(&parent, name, Mode::RWXU).map_err(self.failed(path))?;
+        self.directories.push((beneath(path), meta));
+        Ok(())
+    }
+
+    /// Makes a file of this length: one hole, to be filled.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn file(
+        &mut self,
+        path: &[u8],
+        size: u64,
+        meta: TargetMeta,
+    ) -> Result<TargetFile, ReadError> {
+        let (parent, name) = self.parent(path)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR;
+        let file =
+            open_beneath(&parent, Path::new(name), flags, mode).map_err(self.failed(path))?;
+        let file = File::from(file);
+        file.set_len(size).map_err(self.failed(path))?;
+        Ok(TargetFile { file, meta, size })
+    }
+
+    /// Writes a piece of a file's content; pieces may come in any order.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn write(&mut self, to: &TargetFile, offset: u64, bytes: &[u8]) -> Result<(), ReadError> {
+        let end = offset.checked_add(bytes.len() as u64);
+        if end.is_none_or(|end| end > to.size) {
+            return Err(ReadError::Corrupt("a file has content beyond its end".into()));
+        }
+        self.done.bytes += bytes.len() as u64;
+        within(self.done.bytes, BYTES_MAX, "bytes of content")?;
+        to.file.write_all_at(bytes, offset).map_err(self.failed(b""))
+    }
+
+    /// Ends a file.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn close(&mut self, file: TargetFile) -> Result<(), ReadError> {
+        let TargetFile { file, meta, size: _ } = file;
+        let failed = self.failed(b"");
+        let set = rustix::fs::fchmod(&file, mode(meta))
+            .and_then(|()| rustix::fs::futimens(&file, &times(meta)));
+        set.map_err(failed)
+    }
+
+    /// Makes a symbolic link, or leaves it out if it leads out of the target.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn symlink(&mut self, path: &[u8], to: &[u8], meta: TargetMeta) -> Result<(), ReadError> {
+        if !link::stays_within(path, to) {
+            let to = String::from_utf8_lossy(to).into_owned();
+            self.leave_out(path, &format!("a link to {to:?}, which leads out"));
+            return Ok(());
+        }
+        let (parent, name) = self.parent(path)?;
+        let made = rustix::fs::symlinkat(OsStr::from_bytes(to), &parent, name).and_then(|()| {
+            rustix::fs::utimensat(&parent, name, &times(meta), AtFlags::SYMLINK_NOFOLLOW)
+        });
+        made.map_err(self.failed(path))
+    }
+
+    /// Makes `path` another name of a file that was made before.
+    ///
+    /// # Errors
+    /// [`ReadError`]
+    pub fn hard_link(&mut self, path: &[u8], first: &[u8]) -> Result<(), ReadError> {
+        let (from, from_name) = self.open_parent(first)?;
+        let (parent, name) = self.parent(path)?;
+        let linked = rustix::fs::linkat(&from, from_name, &parent, name, AtFlags::empty());
+        linked.map_err(self.failed(path))
+    }
+
+    /// Notes that something is not made, and why.
+    pub fn leave_out(&mut self, path: &[u8], why: &str) {
+        self.done.left_out_count += 1;
+        if self.done.left_out.len() < NAMED_MAX {
+            // A guest chose both; they are shown to people.
+            let text = format!("{}: {why}", shown(path));
+            self.done.left_out.push(text.chars().filter(|c| !c.is_control()).collect());
+        }
+    }
+
+    /// Gives the tree its name.
+    ///
+    /// # Errors
+    /// [`ReadError`], also where something has come to be there; nothing is made then.
+    pub fn finish(mut self) -> Result<Extracted, ReadError> {
+        for (path, meta) in std::mem::take(&mut self.directories).into_iter().rev() {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let set = open_beneath(&self.root, &path, flags, Mode::empty()).and_then(|directory| {
+                rustix::fs::futimens(&directory, &times(meta))?;
+                rustix::fs::fchmod(&directory, mode(meta))
+            });
+            set.map_err(self.failed(path.as_os_str().as_bytes()))?;
+        }
+        let named = rustix::fs::renameat_with(
+            &self.root,
+            UNFINISHED,
+            CWD,
+            &self.place,
+            RenameFlags::NOREPLACE,
+        );
+        named.map_err(self.failed(b""))?;
+        Ok(std::mem::take(&mut self.done))
+    }
+
+    /// Opens the directory that a new entry goes into, and counts the entry.
+    fn parent<'p>(&mut self, path: &'p [u8]) -> Result<(OwnedFd, &'p OsStr), ReadError> {
+        self.done.entries += 1;
+        within(self.done.entries, ENTRIES_MAX, "files")?;
+        self.open_parent(path)
+    }
+
+    fn open_parent<'p>(&self, path: &'p [u8]) -> Result<(OwnedFd, &'p OsStr), ReadError> {
+        check(path)?;
+        let (parent, name) = match path.iter().rposition(|&byte| byte == b'/') {
+            Some(at) => (beneath(&path[..at]), OsStr::from_bytes(&path[at + 1..])),
+            None if path.is_empty() => (PathBuf::from("."), OsStr::new(UNFINISHED)),
+            None => (beneath(b""), OsStr::from_bytes(path)),
+        };
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = open_beneath(&self.root, &parent, flags, Mode::empty());
+        Ok((parent.map_err(self.failed(path))?, name))
+    }
+
+    fn failed<E: Into<io::Error>>(&self, path: &[u8]) -> impl FnOnce(E) -> ReadError + use<E> {
+        let place = self.place.join(OsStr::from_bytes(path));
+        move |error| {
+            let doing = format!("making {}", place.display());
+            ReadError::Io { doing, source: error.into() }
+        }
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        // Directories without the right to write to them would keep what is in them.
+        if let Err(error) = std::fs::remove_dir_all(&self.staging) {
+            tracing::warn!(path = %self.staging.display(), %error, "left a scratch directory");
+        }
+    }
+}
+
+/// What is made is somebody's own, so the owner may always read it.
+fn mode(meta: TargetMeta) -> Mode {
+    Mode::from_raw_mode(meta.mode & 0o777 | 0o400)
+}
+
+fn times(meta: TargetMeta) -> Timestamps {
+    let time = Timespec { tv_sec: meta.mtime.0, tv_nsec: meta.mtime.1.min(999_999_999).into() };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+fn beneath(path: &[u8]) -> PathBuf {
+    match path {
+        b"" => PathBuf::from(UNFINISHED),
+        path => Path::new(UNFINISHED).join(OsStr::from_bytes(path)),
+    }
+}
+
+fn open_beneath(
+    at: &OwnedFd,
+    path: &Path,
+    flags: OFlags,
+    mode: Mode,
+) -> rustix::io::Result<OwnedFd> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    openat2(at, path, flags | OFlags::NOFOLLOW, mode, resolve)
+}
+
+fn shown(path: &[u8]) -> String {
+    if path.is_empty() { "it".into() } else { String::from_utf8_lossy(path).into_owned() }
+}
+
+/// Refuses a path that is not components with single slashes between them.
+fn check(path: &[u8]) -> Result<(), ReadError> {
+    within(path.len() as u64, PATH_MAX, "bytes in a path")?;
+    let mut depth = 0;
+    for part in path.split(|&byte| byte == b'/').filter(|_| !path.is_empty()) {
+        depth += 1;
+        let bad = matches!(part, b"" | b"." | b"..") || part.contains(&0) || part.len() > NAME_MAX;
+        if bad {
+            return Err(ReadError::Corrupt(format!("it has a file named {:?}", shown(path))));
+        }
+    }
+    within(depth, DEPTH_MAX, "directories above a file")
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+
+use super::*;
+
+const META: TargetMeta = TargetMeta { mode: 0o6755, mtime: (1_000_000_000, 5) };
+
+fn target() -> (tempfile::TempDir, Target) {
+    let dir = tempfile::tempdir().unwrap();
+    let target = Target::begin(&dir.path().join("out")).unwrap();
+    (dir, target)
+}
+
+fn put(target: &mut Target, path: &[u8], text: &[u8]) {
+    let file = target.file(path, text.len() as u64, META).unwrap();
+    target.write(&file, 0, text).unwrap();
+    target.close(file).unwrap();
+}
+
+#[test]
+fn a_tree_appears_when_it_is_complete() {
+    let (dir, mut target) = target();
+    let out = dir.path().join("out");
+    target.directory(b"", TargetMeta { mode: 0o555, ..META }).unwrap();
+    target.directory(b"d", META).unwrap();
+    put(&mut target, b"d/f", b"text");
+    target.hard_link(b"g", b"d/f").unwrap();
+    target.symlink(b"d/l", b"../g", META).unwrap();
+    target.symlink(b"d/out", b"../../x", META).unwrap();
+    assert!(!out.exists());
+    let done = target.finish().unwrap();
+    assert_eq!((done.entries, done.bytes, done.left_out_count), (5, 4, 1));
+    assert_eq!(done.left_out, ["d/out: a link to \"../../x\", which leads out"]);
+    assert_eq!(fs::read(out.join("d/l")).unwrap(), b"text");
+    let meta = out.join("g").metadata().unwrap();
+    assert_eq!((meta.nlink(), meta.mtime(), meta.mtime_nsec()), (2, 1_000_000_000, 5));
+    assert_eq!(meta.permissions().mode() & 0o7777, 0o755, "no set-id bits");
+    assert_eq!(out.metadata().unwrap().permissions().mode() & 0o777, 0o555);
+    assert!(out.join("d/out").symlink_metadata().is_err());
+    fs::set_permissions(&out, fs::Permissions::from_mode(0o755)).unwrap();
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn what_is_not_finished_is_gone() {
+    let (dir, mut target) = target();
+    target.directory(b"", META).unwrap();
+    put(&mut target, b"f", b"text");
+    drop(target);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn a_sparse_file_stays_one_and_content_beyond_its_end_is_refused() {
+    let (dir, mut target) = target();
+    let file = target.file(b"", 1 << 40, META).unwrap();
+    target.write(&file, 1 << 30, b"middle").unwrap();
+    assert!(target.write(&file, (1 << 40) - 1, b"xy").is_err());
+    assert!(target.write(&file, u64::MAX, b"xy").is_err());
+    target.close(file).unwrap();
+    target.finish().unwrap();
+    let meta = dir.path().join("out").metadata().unwrap();
+    assert_eq!(meta.len(), 1 << 40);
+    assert!(meta.blocks() * 512 < 1 << 20);
+}
+
+#[test]
+fn names_that_lead_out_are_refused() {
+    let (dir, mut target) = target();
+    target.directory(b"", META).unwrap();
+    let long = vec![b'x'; 300];
+    for name in [&b".."[..], b".", b"/etc", b"a//b", b"a/../b", b"a/", b"a\0b", &long] {
+        assert!(target.file(name, 0, META).is_err(), "{name:?}");
+        assert!(target.directory(name, META).is_err(), "{name:?}");
+        assert!(target.symlink(name, b"x", META).is_err(), "{name:?}");
+    }
+    assert!(target.file(b"missing/parent", 0, META).is_err());
+    target.symlink(b"link", b"dir", META).unwrap();
+    target.directory(b"dir", META).unwrap();
+    // Not even a link that stays is gone through.
+    assert!(target.file(b"link/f", 0, META).is_err());
+    put(&mut target, b"f", b"");
+    assert!(target.file(b"f", 0, META).is_err(), "nothing is replaced");
+    drop(target);
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+}
+
+#[test]
+fn what_is_there_already_is_left_alone() {
+    let (dir, mut target) = target();
+    let out = dir.path().join("out");
+    put(&mut target, b"", b"new");
+    fs::write(&out, "old").unwrap();
+    assert!(target.finish().is_err());
+    assert_eq!(fs::read(&out).unwrap(), b"old");
+    assert!(Target::begin(&out).is_err());
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}

@@ -1,0 +1,108 @@
+//! Outputs of kept workspaces, read from their disks.
+
+use std::path::{Path, PathBuf};
+
+use microagent_rootfs::{Ext4, Follow, NodeKind, Target};
+use serde::{Deserialize, Serialize};
+
+use crate::directory::{MANIFEST, WorkspaceDir};
+use crate::error::chain;
+use crate::outputs::check_free;
+use crate::{Name, OutputRequest, ReportedOutput, RunError, StateDir};
+
+/// An output of a kept workspace. Its JSON form is part of the command-line interface.
+#[derive(Debug, Serialize)]
+pub struct Artifact {
+    /// Its name.
+    pub name: String,
+    /// Its path in the guest.
+    pub path: String,
+    /// `file`, `directory` or what else it is; none if it is not there.
+    pub kind: Option<&'static str>,
+    /// Length of a file, in bytes.
+    pub size: Option<u64>,
+}
+
+/// What is read of a manifest here.
+#[derive(Deserialize)]
+struct Manifest {
+    #[serde(default)]
+    outputs: Vec<OutputRequest>,
+}
+
+/// A kept workspace with its disk open.
+struct Kept {
+    disk: Ext4,
+    image: PathBuf,
+    outputs: Vec<OutputRequest>,
+    _directory: WorkspaceDir,
+}
+
+/// Lists the outputs that a kept workspace declares.
+///
+/// # Errors
+/// Where there is no such workspace, it is in use, or its disk cannot be read.
+pub fn artifacts(state: &StateDir, name: &Name) -> Result<Vec<Artifact>, RunError> {
+    let kept = Kept::open(state, name)?;
+    let one = |output: &OutputRequest| {
+        let node = kept.disk.lookup(output.path.as_bytes(), Follow::Yes).ok();
+        Artifact {
+            name: output.name.to_string(),
+            path: output.path.clone(),
+            kind: node.as_ref().map(|node| node.kind().word()),
+            size: node.filter(|n| n.kind() == NodeKind::File).map(|node| node.meta().size),
+        }
+    };
+    Ok(kept.outputs.iter().map(one).collect())
+}
+
+/// Copies outputs of a kept workspace, all or those that are named, into a directory.
+///
+/// # Errors
+/// As [`artifacts`]; `Usage` for names that it does not declare, and where one is in the way.
+/// What cannot be had of an output stands in its report.
+pub fn get_artifacts(
+    state: &StateDir,
+    name: &Name,
+    wanted: &[String],
+    directory: &Path,
+) -> Result<Vec<ReportedOutput>, RunError> {
+    let kept = Kept::open(state, name)?;
+    let unknown =
+        wanted.iter().find(|name| !kept.outputs.iter().any(|o| o.name.as_str() == **name));
+    if let Some(unknown) = unknown {
+        let message = format!("workspace {name} has no output '{unknown}'");
+        let names: Vec<_> = kept.outputs.iter().map(|output| output.name.as_str()).collect();
+        let hint = format!("it has: {}", names.join(", "));
+        return Err(RunError::Usage { message, hint: Some(hint) });
+    }
+    let chosen = |output: &&OutputRequest| {
+        wanted.is_empty() || wanted.iter().any(|name| name == output.name.as_str())
+    };
+    let outputs: Vec<_> = kept.outputs.iter().filter(chosen).cloned().collect();
+    std::fs::create_dir_all(directory)
+        .map_err(|e| RunError::state(format!("cannot make {}", directory.display()), e))?;
+    check_free(directory, &outputs)?;
+    let get = |output: &OutputRequest| {
+        let place = directory.join(output.name.as_str());
+        let node = kept.disk.lookup(output.path.as_bytes(), Follow::Yes);
+        let got = node.and_then(|node| kept.disk.extract(node, Target::begin(&place)?));
+        let got = got.map_err(|e| format!("{}: {}", kept.image.display(), chain(&e)));
+        output.report(place, got)
+    };
+    Ok(outputs.iter().map(get).collect())
+}
+
+impl Kept {
+    fn open(state: &StateDir, name: &Name) -> Result<Self, RunError> {
+        let directory = WorkspaceDir::open(state, name)?;
+        let file = directory.file(MANIFEST);
+        let failed = |e| RunError::state(format!("cannot read {}", file.display()), e);
+        let text = std::fs::read(&file).map_err(failed)?;
+        let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| failed(e.into()))?;
+        let image = directory.file("rootfs.ext4");
+        let disk =
+            Ext4::open(&image).map_err(|source| RunError::Read { image: image.clone(), source })?;
+        Ok(Self { disk, image, outputs: manifest.outputs, _directory: directory })
+    }
+}

@@ -1,0 +1,74 @@
+//! Images of the user's.
+
+use std::fs::{File, Metadata};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use microagent_machine::{Access, DiskId};
+
+use super::{DiskRequest, DiskSource, locks};
+use crate::RunError;
+
+/// A disk's length is a multiple of this, in bytes.
+const SECTOR: u64 = 512;
+
+/// Refuses images that cannot be attached, and one that is written to and attached twice.
+pub(super) fn check(disks: &[DiskRequest]) -> Result<(), RunError> {
+    let mut seen: Vec<(u64, u64, &DiskRequest)> = Vec::new();
+    for disk in disks {
+        let DiskSource::Image { path } = &disk.source else { continue };
+        let meta = check_one(&disk.id, path, disk.access)?;
+        let twice = seen.iter().find(|(device, inode, other)| {
+            let written = disk.access == Access::ReadWrite || other.access == Access::ReadWrite;
+            (*device, *inode) == (meta.dev(), meta.ino()) && written
+        });
+        if let Some((_, _, other)) = twice {
+            let message = format!("disks '{}' and '{}' are the same image", other.id, disk.id);
+            let hint = "an image can be attached twice only if both are read-only";
+            return Err(RunError::Usage { message, hint: Some(hint.into()) });
+        }
+        seen.push((meta.dev(), meta.ino(), disk));
+    }
+    Ok(())
+}
+
+/// Whether this is an ext4 image that can be attached so.
+pub(super) fn check_one(id: &DiskId, path: &Path, access: Access) -> Result<Metadata, RunError> {
+    let refused = |reason: String, hint: &str| RunError::Disk {
+        id: id.to_string(),
+        path: path.to_owned(),
+        reason,
+        hint: Some(hint.to_owned()).filter(|hint| !hint.is_empty()),
+    };
+    // Before it is opened: a named pipe would wait for its other end.
+    let meta = path.metadata().map_err(|e| refused(e.to_string(), ""))?;
+    if !meta.is_file() {
+        return Err(refused("it is no regular file".into(), hint_of(path)));
+    }
+    let open = File::options().read(true).write(access == Access::ReadWrite).open(path);
+    let image = open.map_err(|e| refused(e.to_string(), ""))?;
+    let used = locks::in_use(&image, access).map_err(|e| refused(e.to_string(), ""))?;
+    if used {
+        return Err(refused("it is in use by another machine".into(), "end that first"));
+    }
+    let facts = microagent_rootfs::inspect(&image)
+        .map_err(|e| refused(crate::error::chain(&e), "make one with `mke2fs -t ext4`"))?;
+    if !meta.len().is_multiple_of(SECTOR) {
+        let reason = format!("{} bytes are no whole number of sectors", meta.len());
+        return Err(refused(reason, "lengthen it with `truncate --size %4096`"));
+    }
+    if facts.needs_recovery && access == Access::ReadOnly {
+        let reason = "it was not unmounted, and cannot be mended where it must not be written to";
+        return Err(refused(reason.into(), "attach it read-write once, or run `e2fsck` on it"));
+    }
+    Ok(meta)
+}
+
+fn hint_of(path: &Path) -> &'static str {
+    if path.is_dir() { "a directory can be packed at start: --bundle" } else { "" }
+}
+
+/// The image's path from the root: hypervisors run elsewhere.
+pub(super) fn absolute(path: &Path) -> Result<PathBuf, RunError> {
+    path.canonicalize().map_err(|e| RunError::state(format!("cannot find {}", path.display()), e))
+}
