@@ -1,4 +1,5 @@
-//! What is declared is exercised: no feature without a case.
+//! What is declared is exercised: no feature without a case. And the example stays one that is
+//! read at a sitting.
 
 use std::collections::BTreeSet;
 
@@ -24,4 +25,10 @@ fn what_a_backend_declares_is_exercised() {
         let idle: Vec<_> = caps.features.difference(&exercised()).copied().collect();
         assert!(idle.is_empty(), "{} declares {idle:?}, which no case exercises", wired.name);
     }
+}
+
+#[test]
+fn the_example_of_a_supervisor_is_short() {
+    let example = include_str!("../../../docs/examples/supervisor.py");
+    assert!(example.lines().count() <= 60, "{} lines", example.lines().count());
 }
