@@ -75,7 +75,7 @@ impl Program {
         }
         match self.read(op, &ran)? {
             Ok(answer) => Ok(answer),
-            Err(refusal) => Err(Fault::Refused(refused(refusal))),
+            Err(refusal) => Err(Fault::Refused(self.refused(refusal))),
         }
     }
 
@@ -117,6 +117,13 @@ impl Program {
         answered.map_err(Fault::Silent)
     }
 
+    /// What a program says goes to a terminal: one line of it, without what moves a cursor.
+    fn refused(&self, refusal: Refusal) -> Error {
+        let Refusal { kind, message, hint } = refusal;
+        let hint = hint.map(|hint| one_line(&hint)).filter(|hint| !hint.is_empty());
+        Error { hint, ..Error::new(kind, format!("{}: {}", self.called, one_line(&message))) }
+    }
+
     fn failed(&self, op: &str, within: Duration, failed: Failed) -> Error {
         let called = &self.called;
         match failed {
@@ -131,13 +138,6 @@ impl Program {
             Failed::Read(e) => Error::io(format!("read what {called} answers"), e),
         }
     }
-}
-
-/// What a program says goes to a terminal: one line of it, without what moves a cursor.
-fn refused(refusal: Refusal) -> Error {
-    let Refusal { kind, message, hint } = refusal;
-    let hint = hint.map(|hint| one_line(&hint)).filter(|hint| !hint.is_empty());
-    Error { hint, ..Error::new(kind, one_line(&message)) }
 }
 
 /// Bytes in a file without a name: unlike a pipe that takes any length without a reader.

@@ -37,6 +37,20 @@ fn qemu_is_taken_by_name_by_option_and_by_path() {
 }
 
 #[test]
+fn cloud_hypervisor_is_taken_by_name_and_by_path() {
+    let Some((sandbox, image)) = parts() else { return };
+    let name = "cloud-hypervisor";
+    if !sandbox.working_supervisors().iter().any(|working| working == name) {
+        return eprintln!("SKIP: {name}: it does not run machines here");
+    }
+    with(&sandbox, image, name).code(0).prints("ran\n");
+    let path = std::env::var_os("PATH").unwrap();
+    let mut files = std::env::split_paths(&path).map(|dir| dir.join(name));
+    let file = files.find(|file| file.is_file()).unwrap();
+    with(&sandbox, image, file.to_str().unwrap()).code(0).prints("ran\n");
+}
+
+#[test]
 fn another_version_of_qemu_runs_the_same_things() {
     let Some((sandbox, image)) = parts() else { return };
     let Some(qemu) = std::env::var("MICROAGENT_QEMU10").ok().filter(|path| !path.is_empty()) else {
