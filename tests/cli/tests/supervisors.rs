@@ -4,10 +4,11 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use microagent_tests_cli::images::{Busybox, busybox};
-use microagent_tests_cli::{Outcome, Sandbox, missing};
+use microagent_tests_cli::{Outcome, Sandbox, missing, tools};
 use serde_json::Value;
 
 fn parts() -> Option<(Sandbox, &'static Busybox)> {
@@ -93,6 +94,41 @@ fn auto_finds_one_and_says_why_when_asked() {
     let unasked = run(&[]);
     unasked.code(0).prints("ran\n");
     assert!(!unasked.stderr().contains("the first that works"), "{}", unasked.text());
+}
+
+#[test]
+fn more_than_there_can_be_is_refused_at_once_and_the_limit_itself_runs() {
+    let Some((sandbox, image)) = parts() else { return };
+    if !tools(&["mke2fs"]) {
+        return;
+    }
+    let working = sandbox.working_supervisors().into_iter();
+    let (qemu, others): (Vec<_>, Vec<_>) = working.partition(|name| name.starts_with("qemu"));
+    let disk = |n: usize| {
+        let path = sandbox.file(&format!("{n}.ext4"));
+        let mut mke2fs = Command::new("mke2fs");
+        mke2fs.env("PATH", "/usr/sbin:/sbin:/usr/bin:/bin");
+        assert!(mke2fs.args(["-q", "-t", "ext4"]).arg(&path).arg("4M").status().unwrap().success());
+        format!("d{n}={}:/d{n}:ro", path.display())
+    };
+    let disks: Vec<_> = (0..5).map(disk).collect();
+    let run = |count: usize, memory: &str| {
+        let run = sandbox.run(&["--supervisor", &qemu[0], "--memory", memory]);
+        let run = disks[..count].iter().fold(run, |run, disk| run.args(&["--disk", disk]));
+        let line = "grep -c ' /d[0-9] ' /proc/mounts";
+        run.args(&["--image", &image.reference("plain"), "--exec", line]).output()
+    };
+    // Of eight slots the image's two disks, the socket and the source of entropy take four.
+    run(4, "256").code(0).prints("4\n");
+    let lacking = ["disks: 7 asked for, at most 6 here", "memory: 2097152 asked for, at most "];
+    run(5, "2048G").refuses(125, &lacking);
+    let outcome = run(5, "256");
+    outcome.refuses(125, &lacking[..1]);
+    let who = match others.first() {
+        Some(other) => format!("can: --supervisor {other}"),
+        None => "no other supervisor that works here can either".to_owned(),
+    };
+    outcome.says(&[&who]);
 }
 
 /// The base disk of an image, which nobody writes to.
