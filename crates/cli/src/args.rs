@@ -181,7 +181,10 @@ pub(crate) struct RunArgs {
     /// linux/amd64; any other is refused
     #[arg(long, value_name = "OS/ARCH")]
     pub(crate) platform: Option<String>,
-    /// Forward standard input (so does a terminal on both standard input and output)
+    /// Give the command a terminal, which carries both its outputs (-it: to work at)
+    #[arg(long, short)]
+    pub(crate) tty: bool,
+    /// Forward standard input. Without -i and -t, terminals on all three streams mean both
     #[arg(long, short)]
     pub(crate) interactive: bool,
     /// Print how long each step took, on standard error

@@ -6,6 +6,8 @@ use std::process::ExitCode;
 use microagent_workspace::{EXIT_FAILED, RunError};
 use serde::{Deserialize, Serialize};
 
+use crate::output::say;
+
 /// Exit code for a command line that makes no sense.
 pub(crate) const EXIT_USAGE: u8 = 2;
 
@@ -56,9 +58,9 @@ impl Failure {
 
     /// Prints it on standard error.
     pub(crate) fn print_text(&self) {
-        anstream::eprintln!("\x1b[1;31merror:\x1b[0m {}", self.message);
+        say(&format!("\x1b[1;31merror:\x1b[0m {}", self.message));
         if let Some(hint) = &self.hint {
-            anstream::eprintln!("\x1b[1mhint:\x1b[0m {hint}");
+            say(&format!("\x1b[1mhint:\x1b[0m {hint}"));
         }
     }
 }

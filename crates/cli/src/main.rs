@@ -13,6 +13,7 @@ mod progress;
 mod quantity;
 mod run;
 mod signals;
+mod terminal;
 mod tools;
 
 use std::process::ExitCode;

@@ -20,7 +20,7 @@ use microagent_workspace::{EXIT_FAILED, signal_code};
 
 use crate::args::{Global, MeasureArgs, RunArgs};
 use crate::failure::Failure;
-use crate::output::{print, print_json};
+use crate::output::{print, print_json, say};
 use rounds::{Rounds, Stopped};
 
 /// Exit code where a `--fail-if` holds.
@@ -56,9 +56,7 @@ pub(crate) async fn run(
         print_json(&report);
     } else {
         print(&tell(&report));
-        text::notes(&report, baseline.as_ref(), global)
-            .iter()
-            .for_each(|n| anstream::eprintln!("{n}"));
+        text::notes(&report, baseline.as_ref(), global).iter().for_each(|n| say(n));
         report.error.iter().for_each(Failure::print_text);
     }
     Ok(code)

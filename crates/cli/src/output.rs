@@ -7,6 +7,7 @@ use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
 use crate::args::Global;
+use crate::terminal;
 
 /// Prints one JSON object and a newline. That nobody reads it is no failure.
 pub(crate) fn print_json(value: &impl Serialize) {
@@ -18,6 +19,16 @@ pub(crate) fn print_json(value: &impl Serialize) {
 /// Prints text. That nobody reads it is no failure.
 pub(crate) fn print(text: &str) {
     let _ = writeln!(io::stdout().lock(), "{text}");
+}
+
+/// Prints text on standard error, below what is there, be the terminal raw or not. That nobody
+/// reads it is no failure.
+pub(crate) fn say(text: &str) {
+    let mut stderr = anstream::stderr();
+    let _ = match terminal::is_taken() {
+        true => write!(stderr, "{}\r\n", text.replace('\n', "\r\n")),
+        false => writeln!(stderr, "{text}"),
+    };
 }
 
 /// A table without lines, for people and for `awk` alike.

@@ -9,12 +9,16 @@ pub(crate) use microagent_workspace::ForImages;
 use microagent_workspace::Progress;
 
 use crate::args::Global;
+use crate::output::say;
+use crate::terminal;
 
 /// What is shown while a run goes on.
 pub(crate) struct Shown {
     bars: Option<MultiProgress>,
     lines: Mutex<HashMap<String, ProgressBar>>,
     notes: bool,
+    /// Whether the terminal is the command's while it runs.
+    interactive: bool,
 }
 
 impl Shown {
@@ -26,7 +30,14 @@ impl Shown {
             bars: shown.then(MultiProgress::new),
             lines: Mutex::new(HashMap::new()),
             notes: !global.json && !global.quiet,
+            interactive: false,
         }
+    }
+
+    /// Hands the terminal to the command while it runs.
+    pub(crate) fn interactive(mut self, interactive: bool) -> Self {
+        self.interactive = interactive;
+        self
     }
 
     fn with_line(&self, key: &str, change: impl FnOnce(&ProgressBar)) {
@@ -98,11 +109,20 @@ impl Progress for Shown {
 
     fn running(&self) {
         self.clear();
+        if self.interactive
+            && let Err(error) = terminal::take()
+        {
+            say(&format!("the terminal cannot be made raw: {error}"));
+        }
+    }
+
+    fn ended(&self) {
+        terminal::give_back();
     }
 
     fn note(&self, text: &str) {
         if self.notes {
-            anstream::eprintln!("{text}");
+            say(text);
         }
     }
 

@@ -4,9 +4,9 @@ mod disks;
 mod outputs;
 mod request;
 mod sinks;
+mod streams;
 mod tell;
 
-use std::io::IsTerminal;
 use std::sync::Arc;
 
 use microagent_workspace::{Interrupts, RunError, RunIo, StateDir, dry_run};
@@ -14,16 +14,19 @@ use microagent_workspace::{Interrupts, RunError, RunIo, StateDir, dry_run};
 use crate::args::{Global, RunArgs};
 use crate::failure::Failure;
 use crate::progress::Shown;
+use crate::terminal::{self, Keys};
 use crate::{signals, tools};
 pub(crate) use outputs::{told_left_out, told_outputs};
 pub(crate) use request::from_args;
 use sinks::Capture;
+use streams::{Streams, Terminals};
 
 /// Runs `microagent run`.
 pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<u8, Failure> {
     let state = StateDir::peek(tools::state_path(global)?)?;
     let config = tools::config(&state)?;
     let request = from_args(&args, &config, global)?;
+    let streams = Streams::new(&args, global, Terminals::here())?;
     if args.dry_run {
         let plan = dry_run(&request, &tools::tools(state)?).await?;
         tell::plan(&plan, global);
@@ -37,12 +40,21 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<u8, Failure> {
     let checked = registry.check(&request.supervisor).await;
     checked.map_err(|e| Failure::from(RunError::from(e)))?;
     let deadline = args.timeout.as_deref().map(crate::quantity::timeout).transpose()?;
-    let signals = signals::forward().map_err(|e| Failure::other(&e, "cannot take signals"))?;
+    let taken = |e| Failure::other(&e, "cannot take signals");
+    let (hangup, signals) = signals::forward_with().map_err(taken)?;
+    let terminal = streams.tty.then(terminal::sizes).transpose().map_err(taken)?;
+    if streams.raw {
+        terminal::mind_signals().map_err(taken)?;
+    }
     let deadline = deadline.map(|limit| tokio::time::Instant::now() + limit);
     let tools = tools::tools(tools::state(global)?)?;
     let captures = global.json.then(|| (Capture::default(), Capture::default()));
     let io = RunIo {
-        stdin: wants_stdin(&args).then(|| Box::new(tokio::io::stdin()) as _),
+        stdin: streams.stdin.then(|| match streams.raw {
+            true => Box::new(Keys { source: tokio::io::stdin(), signals: hangup }) as _,
+            false => Box::new(tokio::io::stdin()) as _,
+        }),
+        terminal,
         stdout: match &captures {
             Some((stdout, _)) => Box::new(stdout.clone()),
             None => Box::new(tokio::io::stdout()),
@@ -52,14 +64,10 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<u8, Failure> {
             None => Box::new(tokio::io::stderr()),
         },
         interrupts: Interrupts::new(signals, deadline),
-        progress: Arc::new(Shown::new(global)),
+        progress: Arc::new(Shown::new(global).interactive(streams.raw)),
     };
     let (report, ending) = microagent_workspace::run(&request, &tools, io).await;
+    // Before anything is told.
+    terminal::give_back();
     Ok(tell::ending(&request, &report, ending, captures, &args, global))
-}
-
-/// Standard input goes to the guest where that was asked for, or where a person sits at
-/// both ends.
-fn wants_stdin(args: &RunArgs) -> bool {
-    args.interactive || (std::io::stdin().is_terminal() && std::io::stdout().is_terminal())
 }

@@ -12,6 +12,11 @@ const BACKLOG: usize = 16;
 
 /// Takes these signals from now on and hands them over by number.
 pub(crate) fn forward() -> std::io::Result<mpsc::Receiver<i32>> {
+    Ok(forward_with()?.1)
+}
+
+/// The same, with where others tell of what is as good as a signal.
+pub(crate) fn forward_with() -> std::io::Result<(mpsc::Sender<i32>, mpsc::Receiver<i32>)> {
     let (sender, receiver) = mpsc::channel(BACKLOG);
     for kind in FORWARDED {
         let mut stream = signal(kind)?;
@@ -23,5 +28,5 @@ pub(crate) fn forward() -> std::io::Result<mpsc::Receiver<i32>> {
             }
         });
     }
-    Ok(receiver)
+    Ok((sender, receiver))
 }

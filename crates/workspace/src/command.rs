@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use microagent_guest_protocol::{ExecRequest, User};
+use microagent_guest_protocol::{ExecRequest, TtySize, User};
 
 use crate::RunError;
 
@@ -101,6 +101,16 @@ pub(crate) fn exec_request(
     }
 }
 
+/// The same on a terminal, if there is one. Its kind is `xterm` unless the environment says
+/// another, as docker does: that is what images know.
+pub(crate) fn with_terminal(mut request: ExecRequest, size: Option<TtySize>) -> ExecRequest {
+    request.tty = size;
+    if size.is_some() && !request.env.iter().any(|line| line.starts_with("TERM=")) {
+        request.env.push("TERM=xterm".to_owned());
+    }
+    request
+}
+
 /// The image's environment with `over` put over it, and `HOSTNAME` where neither sets it, as
 /// docker does.
 fn environment(image: &[String], over: &[(String, String)], hostname: &str) -> Vec<String> {
@@ -141,6 +151,24 @@ mod tests {
         check(program(Some("/other a"), ""), image("/entry", "x"), Some("/other a"));
         check(program(Some("/other a"), "b"), image("/entry", "x"), Some("/other a b"));
         check(program(None, ""), image("", ""), None);
+    }
+
+    #[test]
+    fn a_terminal_has_a_kind() {
+        let around = Surroundings { env: vec![("TERM".into(), "vt100".into())], ..plain() };
+        let size = Some(TtySize { rows: 24, cols: 80 });
+        let env = |around: &Surroundings, size| {
+            let image = ImageDefaults::default();
+            let request = exec_request(1, words("sh"), &image, around, "h", true);
+            with_terminal(request, size).env
+        };
+        assert_eq!(env(&plain(), None), words("HOSTNAME=h"));
+        assert_eq!(env(&plain(), size), words("HOSTNAME=h TERM=xterm"));
+        assert_eq!(env(&around, size), words("HOSTNAME=h TERM=vt100"));
+    }
+
+    fn plain() -> Surroundings {
+        Surroundings::default()
     }
 
     #[test]

@@ -42,7 +42,7 @@ pub use interrupt::{Interrupt, Interrupts};
 pub use mediation::{
     InvalidMediation, MediationRequest, ReportedMediation, ReportedMediationState,
 };
-pub use microagent_guest_protocol::ExitStatus;
+pub use microagent_guest_protocol::{ExitStatus, TtySize};
 pub use microagent_rootfs::Owners;
 pub use microagent_vsock::Need;
 pub use name::{InvalidName, Name};

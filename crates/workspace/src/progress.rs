@@ -16,8 +16,10 @@ pub trait Progress: Send + Sync {
     fn booting(&self, backend: &str);
     /// A setup command begins, counted from 1.
     fn setting_up(&self, number: usize, line: &str);
-    /// The command begins: nothing more is said before it has ended.
+    /// The command begins: a terminal is its own until it has ended.
     fn running(&self);
+    /// The command has ended, or what ran it.
+    fn ended(&self);
     /// Something that the user should know and that is no failure.
     fn note(&self, text: &str);
     /// A part of the guest's console, for those who want to see it.

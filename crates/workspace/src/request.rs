@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use microagent_guest_protocol::TtySize;
 use microagent_image::{PullPolicy, Source};
 use microagent_supervisor::{Registry, Selection};
 use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::watch;
 
 use crate::command::Surroundings;
 use crate::{
@@ -95,6 +97,9 @@ pub struct Tools {
 pub struct RunIo {
     /// Forwarded to the command, if given; it reads nothing otherwise.
     pub stdin: Option<Box<dyn AsyncRead + Send + Unpin>>,
+    /// The size of the terminal that the command gets, if it gets one, as it changes. Its
+    /// standard error then goes where its standard output goes.
+    pub terminal: Option<watch::Receiver<TtySize>>,
     /// Gets the command's standard output, byte for byte.
     pub stdout: Box<dyn AsyncWrite + Send + Unpin>,
     /// Gets the command's standard error, byte for byte.

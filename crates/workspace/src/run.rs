@@ -46,6 +46,7 @@ pub async fn run(
         other => other,
     };
     let ending = flow.judge_channel(ending).await;
+    flow.note_code(&ending);
     let unwound = flow.unwind(&ending, &io).await;
     flow.finish(ending.and_then(|ending| unwound.map(|()| ending)))
 }
@@ -160,14 +161,18 @@ impl<'a> Flow<'a> {
     }
 
     fn finish(mut self, ending: Result<Ending, RunError>) -> (RunReport, Result<Ending, RunError>) {
-        if let Ok(ending) = &ending {
+        if ending.is_ok() {
             self.report.final_state = "stopped";
-            if let Some(result) = &mut self.report.result {
-                result.exit_code = ending.exit_code();
-            }
         }
         self.report.phases = std::mem::take(&mut self.phases).into_vec();
         (self.report, ending)
+    }
+
+    /// Before the result is kept.
+    fn note_code(&mut self, ending: &Result<Ending, RunError>) {
+        if let (Ok(ending), Some(result)) = (ending, &mut self.report.result) {
+            result.exit_code = ending.exit_code();
+        }
     }
 
     fn note_start(&mut self) {

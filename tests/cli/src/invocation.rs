@@ -159,7 +159,7 @@ impl Invocation {
         self.wrapper.iter().cloned().chain(program).chain(self.arguments.iter().cloned()).collect()
     }
 
-    fn line(&self) -> String {
+    pub(crate) fn line(&self) -> String {
         self.words().iter().map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
     }
 }

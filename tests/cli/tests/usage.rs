@@ -78,6 +78,7 @@ const REFUSED: &[(&[&str], &[&str])] = &[
     (&["--mediation", "5000=h:1,speak", "x"], &["speak", "listen"]),
     (&["--mediation", "5000=h:1", "--mediation", "5001=h:1", "x"], &["--mediation", "multiple"]),
     (&["--mediation-optional", "x"], &["--mediation"]),
+    (&["-it", "x"], &["--tty", "--interactive", "terminal"]),
     (&["-q", "-v", "x"], &["--quiet", "--verbose"]),
     (&["--disk", "/x:/y:ro", "x"], &["--disk", "name"]),
     (&["--output", "n=/x", "x"], &["--output-dir", "--keep"]),
@@ -115,8 +116,6 @@ const FOREIGN: &[&[&str]] = &[
     &["--network", "user"],
     &["-p", "80:80"],
     &["--publish", "80:80"],
-    &["--tty"],
-    &["-t"],
 ];
 
 /// References that are none, or name nothing that is there.

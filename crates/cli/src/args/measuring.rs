@@ -100,7 +100,7 @@ Examples:
 fn for_compare(arg: Arg) -> Arg {
     match arg.get_id().as_str() {
         "supervisor" => arg.help("Backend to run it on, as for `run`; repeatable"),
-        "name" | "keep" | "rm" | "interactive" | "trace" | "dry_run" => arg.hide(true),
+        "name" | "keep" | "rm" | "interactive" | "tty" | "trace" | "dry_run" => arg.hide(true),
         _ => arg,
     }
 }
@@ -112,7 +112,7 @@ fn for_perf(arg: Arg) -> Arg {
         "positional" => arg.help("The image, unless --image is given").value_name("IMAGE"),
         "iterations" => arg.default_value("10"),
         "exec" | "setup" | "entrypoint" | "shell" => arg.hide(true),
-        "name" | "keep" | "rm" | "interactive" | "trace" | "dry_run" => arg.hide(true),
+        "name" | "keep" | "rm" | "interactive" | "tty" | "trace" | "dry_run" => arg.hide(true),
         _ => arg,
     }
 }

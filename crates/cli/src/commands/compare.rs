@@ -26,6 +26,7 @@ pub(super) fn refuse_single_runs(run: &RunArgs, command: &str) -> Result<(), Fai
         ("--name", run.name.is_some()),
         ("--keep", run.keep),
         ("--interactive", run.interactive),
+        ("--tty", run.tty),
         ("--trace", run.trace),
         ("--dry-run", run.dry_run),
     ];

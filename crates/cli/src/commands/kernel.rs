@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::args::{Global, KernelCommand};
 use crate::failure::Failure;
-use crate::output::{print, print_json, table};
+use crate::output::{print, print_json, say, table};
 use crate::tools;
 
 pub(crate) fn run(command: KernelCommand, global: &Global) -> Result<u8, Failure> {
@@ -20,7 +20,7 @@ pub(crate) fn run(command: KernelCommand, global: &Global) -> Result<u8, Failure
         KernelCommand::Build { source } => {
             let tell = |line: &str| {
                 if !global.quiet && !global.json {
-                    anstream::eprintln!("{line}");
+                    say(line);
                 }
             };
             let kernel = catalogue.build(&BuildOptions { source }, tell).map_err(failure)?;

@@ -217,6 +217,7 @@ impl<'a> Runner<'a> {
         let (stdout, stderr) = (Sink::default(), Sink::default());
         let io = RunIo {
             stdin: None,
+            terminal: None,
             stdout: Box::new(stdout.clone()),
             stderr: Box::new(stderr.clone()),
             interrupts: Interrupts::new(receiver, deadline),

@@ -6,6 +6,7 @@ use microagent_workspace::{OutputRequest, ReportedOutput, check_outputs};
 
 use crate::args::{Global, RunArgs};
 use crate::failure::Failure;
+use crate::output::say;
 
 /// All outputs that were asked for.
 pub(super) fn requests(args: &RunArgs) -> Result<Vec<OutputRequest>, Failure> {
@@ -50,10 +51,10 @@ pub(crate) fn told_outputs(outputs: &[ReportedOutput], global: &Global) -> Optio
 /// Tells what was left out of a copy.
 pub(crate) fn told_left_out(place: &Path, named: &[String], count: u64) {
     for one in named {
-        anstream::eprintln!("left out of {}: {one}", place.display());
+        say(&format!("left out of {}: {one}", place.display()));
     }
     let more = count.saturating_sub(named.len() as u64);
     if more > 0 {
-        anstream::eprintln!("left out of {}: {more} more", place.display());
+        say(&format!("left out of {}: {more} more", place.display()));
     }
 }

@@ -10,7 +10,7 @@ use super::outputs::told_outputs;
 use super::sinks::{Capture, captured};
 use crate::args::{Global, RunArgs};
 use crate::failure::{EXIT_USAGE, Failure};
-use crate::output::{print, print_json, table};
+use crate::output::{print, print_json, say, table};
 
 /// Tells how a run ended and gives the exit code of the program.
 pub(super) fn ending(
@@ -43,12 +43,12 @@ pub(super) fn ending(
                 failure.print_text();
             }
             if kept {
-                anstream::eprintln!("kept workspace {}", request.name);
+                say(&format!("kept workspace {}", request.name));
             }
         }
     }
     if args.trace && !global.json {
-        anstream::eprintln!("{}", phase_table(&report.phases));
+        say(&phase_table(&report.phases));
     }
     code
 }

@@ -3,19 +3,23 @@
 use std::time::Duration;
 
 use microagent_backend::Exit;
-use microagent_guest_protocol::{ExecRequest, ExitStatus};
+use microagent_guest_protocol::{ExecRequest, ExitStatus, TtySize};
 use microagent_vsock::{Exec, ExecIo, SessionError, Sink, Source};
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::Flow;
 use super::machine::{end_text, ended, last_lines};
 use super::prepare::Prepared;
-use crate::command::{exec_request, shell_argv};
+use crate::command::{exec_request, shell_argv, with_terminal};
 use crate::interrupt::Interrupt;
 use crate::{Ending, RunError, RunIo};
 
 /// How long a command that was sent a signal may go on.
 const SIGNAL_GRACE: Duration = Duration::from_secs(10);
+
+/// What a program gets whose terminal is closed.
+const SIGHUP: i32 = 1;
 
 /// What a program gets that writes where nobody reads any more.
 const SIGPIPE: i32 = 13;
@@ -61,8 +65,10 @@ impl Flow<'_> {
         let argv = prepared.argv.clone();
         let request =
             exec_request(id, argv, &prepared.defaults, &around, &hostname, stdin.is_some());
+        let size = io.terminal.as_mut().map(|size| *size.borrow_and_update());
         self.note_start();
-        let outcome = self.run_one(request, io, stdin).await;
+        let outcome = self.run_one(with_terminal(request, size), io, stdin).await;
+        io.progress.ended();
         let signal = match &outcome {
             Ok(Outcome::Ended(ExitStatus::Signal { signal })) => Some(*signal),
             _ => None,
@@ -110,16 +116,20 @@ impl Flow<'_> {
                 biased;
                 status = exec.wait() => return self.status(status, None).await,
                 interrupt = io.interrupts.next() => match (interrupt, signalled) {
+                    // Noticed in more than one way.
+                    (Interrupt::Signal(SIGHUP), Some((SIGHUP, _))) => {}
                     (Interrupt::Signal(signal), None) => {
                         exec.signal(signal);
                         signalled = Some((signal, Instant::now() + SIGNAL_GRACE));
                     }
                     (interrupt, _) => return Ok(Outcome::Interrupted(interrupt)),
                 },
+                size = changed(&mut io.terminal) => exec.resize(size),
                 _ = exec.broken(), if signalled.is_none() => {
-                    // As the kernel does to a program whose reader is gone.
-                    exec.signal(SIGPIPE);
-                    signalled = Some((SIGPIPE, Instant::now() + SIGNAL_GRACE));
+                    // As the kernel does to a program whose reader or terminal is gone.
+                    let signal = if io.terminal.is_some() { SIGHUP } else { SIGPIPE };
+                    exec.signal(signal);
+                    signalled = Some((signal, Instant::now() + SIGNAL_GRACE));
                 }
                 () = grace => {
                     let signal = signalled.map_or(0, |(signal, _)| signal);
@@ -170,6 +180,16 @@ fn interrupted(interrupt: Interrupt) -> Ending {
         Interrupt::Signal(signal) => Ending::Interrupted { signal },
         Interrupt::Timeout => Ending::TimedOut,
     }
+}
+
+/// The terminal's next size; never without a terminal.
+async fn changed(terminal: &mut Option<watch::Receiver<TtySize>>) -> TtySize {
+    if let Some(size) = terminal
+        && size.changed().await.is_ok()
+    {
+        return *size.borrow_and_update();
+    }
+    std::future::pending().await
 }
 
 /// Lends a sink to one command after the other.
