@@ -17,7 +17,7 @@ use crate::progress::Shown;
 use crate::terminal::{self, Keys};
 use crate::{signals, tools};
 pub(crate) use outputs::{told_left_out, told_outputs};
-pub(crate) use request::from_args;
+pub(crate) use request::{from_args, host_cpus};
 use sinks::Capture;
 use streams::{Streams, Terminals};
 

@@ -48,6 +48,7 @@ pub use microagent_vsock::Need;
 pub use name::{InvalidName, Name};
 pub use outputs::{OutputRequest, ReportedOutput, check_outputs};
 pub use phases::{Phase, Phases};
+pub use plan::ordinary_machine;
 pub use progress::{ForImages, Progress};
 pub use request::{RunIo, RunRequest, Tools};
 pub use resources::{DEFAULT_CPUS, DEFAULT_MEMORY, LEAST_MEMORY, PROFILES, Profile, Resources};

@@ -100,6 +100,13 @@ pub(crate) fn machine_spec(
     }
 }
 
+/// The machine of a run for which nothing was said, on a host with so many processors, to be
+/// compared with what a backend can do: there are no such disks.
+pub fn ordinary_machine(host_cpus: u32) -> MachineSpec {
+    let root = RootFiles::Layered { base: "/base".into(), scratch: "/scratch".into() };
+    machine_spec(&Resources::new(None, None, None, None, host_cpus), &root, &[])
+}
+
 /// What the guest boots. `verbose` leaves the kernel's messages on the console.
 pub(crate) fn boot(kernel: &microagent_kernel::Kernel, initramfs: PathBuf, verbose: bool) -> Boot {
     let console = if verbose { "ignore_loglevel" } else { "quiet" };

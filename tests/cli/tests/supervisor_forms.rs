@@ -159,6 +159,18 @@ fn what_a_supervisor_cannot_do_is_refused_with_who_can() {
 }
 
 #[test]
+fn a_doctor_wants_a_supervisor_that_can_run_what_run_makes() {
+    let Some((sandbox, _)) = parts() else { return };
+    let doctor = sandbox.call(&["doctor", "--json"]);
+    let plugin = built("libmicroagent_fake_plugin.so");
+    let json = doctor.env("MICROAGENT_SUPERVISOR", plugin).output().code(1).json();
+    let findings = json["findings"].as_array().unwrap();
+    let finding = findings.iter().find(|finding| finding["name"] == "supervisor").unwrap();
+    let detail = finding["detail"].as_str().unwrap();
+    assert!(finding["verdict"] == "failed" && detail.contains("does not offer vsock"), "{finding}");
+}
+
+#[test]
 fn qemu_behind_the_protocol_runs_a_command() {
     let Some((sandbox, image)) = parts() else { return };
     let program = sandbox.setting().program.display();

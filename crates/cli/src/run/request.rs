@@ -188,10 +188,15 @@ fn check_hostname(hostname: Option<&str>) -> Result<(), Failure> {
         .with_hint("letters, digits and '-' in parts between dots, 64 bytes at most"))
 }
 
+/// How many processors this host has, as far as this process may use them.
+pub(crate) fn host_cpus() -> u32 {
+    std::thread::available_parallelism().map_or(1, |n| n.get() as u32)
+}
+
 fn resources(args: &RunArgs) -> Result<Resources, Failure> {
     let profile = args.profile.as_deref().map(profile).transpose()?;
     let memory = args.memory.as_deref().map(quantity::memory).transpose()?;
-    let host_cpus = std::thread::available_parallelism().map_or(1, |n| n.get() as u32);
+    let host_cpus = host_cpus();
     let size = match args.size_mib {
         Some(0) => return Err(Failure::usage("--size-mib 0 is no size")),
         size => size.map(microagent_machine::MiB),

@@ -4,15 +4,17 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use microagent_backend::admit;
 use microagent_guarded::ask;
 use microagent_kernel::Catalogue;
-use microagent_machine::{Arch, MachineSpec, Vsock};
+use microagent_machine::MachineSpec;
 use microagent_supervisor::Selection;
-use microagent_workspace::{DEFAULT_MEMORY, RunError, StateDir};
+use microagent_workspace::{RunError, StateDir, ordinary_machine};
 
 use super::Finding;
 use crate::commands::backends::Found;
 use crate::failure::{Failure, chain};
+use crate::run::host_cpus;
 use crate::tools;
 
 const KVM: &str = "/dev/kvm";
@@ -74,10 +76,11 @@ pub(super) fn hypervisors(found: &[Found]) -> Vec<Finding> {
 /// Whether anything runs machines here: what `run` without `--supervisor` would take.
 pub(super) async fn supervisor(found: &[Found], state: &StateDir) -> Finding {
     let name = "supervisor";
+    let ordinary = ordinary_machine(host_cpus());
     match named(state) {
         Err(failure) => Finding::failed(name, failure.message, failure.hint),
-        Ok(Selection::Auto) => automatic(found),
-        Ok(selection) => match tools::registry(state).choose(&selection, &ordinary()).await {
+        Ok(Selection::Auto) => automatic(found, &ordinary),
+        Ok(selection) => match tools::registry(state).choose(&selection, &ordinary).await {
             Ok(choice) => {
                 let why = choice.reasons.last().map(|reason| reason.text.clone());
                 let why = why.unwrap_or_default();
@@ -98,10 +101,10 @@ fn named(state: &StateDir) -> Result<Selection, Failure> {
     Selection::parse(&text).map_err(|e| Failure::from(RunError::from(e)))
 }
 
-/// The first that works, in the order in which `auto` tries them.
-fn automatic(found: &[Found]) -> Finding {
-    let works = found.iter().find_map(|one| Some((one, one.capabilities.as_ref()?)));
-    match works {
+/// The first that works and can run it, in the order in which `auto` tries them.
+fn automatic(found: &[Found], ordinary: &MachineSpec) -> Finding {
+    let works = found.iter().filter_map(|one| Some((one, one.capabilities.as_ref()?)));
+    match works.into_iter().find(|(_, capabilities)| admit(ordinary, capabilities).is_empty()) {
         Some((one, capabilities)) => {
             let kind = capabilities.acceleration.name();
             Finding::ok("supervisor", format!("auto takes {} ({kind})", one.supervisor))
@@ -111,19 +114,6 @@ fn automatic(found: &[Found]) -> Finding {
             "none works here",
             Some("install QEMU (Debian: apt-get install qemu-system-x86)".into()),
         ),
-    }
-}
-
-/// A machine such as `run` makes, but for its disks.
-fn ordinary() -> MachineSpec {
-    MachineSpec {
-        arch: Arch::HOST,
-        vcpus: 1,
-        memory: DEFAULT_MEMORY,
-        disks: Vec::new(),
-        vsock: Some(Vsock { cid: microagent_machine::Cid::GUEST }),
-        rng: true,
-        boot: None,
     }
 }
 
