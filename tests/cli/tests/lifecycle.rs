@@ -40,6 +40,7 @@ fn only(processes: &[Process], is: impl Fn(&Process) -> bool) -> &Process {
 fn is_monitor(process: &Process) -> bool {
     let named = |name: &str| process.program().starts_with(name);
     named("qemu-system")
+        || named("cloud-hypervisor")
         || (named("microagent-vmm") && process.arguments.get(1).is_some_and(|a| a == "run"))
 }
 
