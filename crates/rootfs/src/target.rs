@@ -18,7 +18,7 @@ use std::os::unix::fs::{DirBuilderExt, FileExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, openat2,
+    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, openat2,
 };
 
 use crate::limits::NAME_MAX;
@@ -187,12 +187,19 @@ impl Target {
         made.map_err(self.failed(path))
     }
 
-    /// Makes `path` another name of a file that was made before.
+    /// Makes `path` another name of a file that was made before. Of a file alone: another name
+    /// of a link would lead from there, and so perhaps out.
     ///
     /// # Errors
     /// [`ReadError`]
     pub fn hard_link(&mut self, path: &[u8], first: &[u8]) -> Result<(), ReadError> {
         let (from, from_name) = self.open_parent(first)?;
+        let found = rustix::fs::statat(&from, from_name, AtFlags::SYMLINK_NOFOLLOW);
+        let found = found.map_err(self.failed(first))?;
+        if FileType::from_raw_mode(found.st_mode) != FileType::RegularFile {
+            let what = format!("{:?} is another name of {:?}, no file", shown(path), shown(first));
+            return Err(ReadError::Corrupt(what));
+        }
         let (parent, name) = self.parent(path)?;
         let linked = rustix::fs::linkat(&from, from_name, &parent, name, AtFlags::empty());
         linked.map_err(self.failed(path))

@@ -156,6 +156,14 @@ mod tests {
         check(&[root, below, inner, file(b"l/f"), data, end], Err("Not a directory"));
         let hard = (Record::HardLink { path: 1, target: 11 }, &b"h../etc/hosts"[..13]);
         check(&[root, hard, end], Err("a file named"));
+        // A link's second name would lead from where that is: out.
+        let deep = (Record::Directory { path: 3, meta: META }, &b"d/e"[..]);
+        let climbs = (Record::Symlink { path: 5, target: 7, meta: META }, &b"d/e/l../../x"[..]);
+        let second = (Record::HardLink { path: 2, target: 5 }, &b"l2d/e/l"[..]);
+        check(&[root, below, deep, climbs, end], Ok(4));
+        check(&[root, below, deep, climbs, second, end], Err("another name of \"d/e/l\", no file"));
+        let directory = (Record::HardLink { path: 2, target: 1 }, &b"d2d"[..]);
+        check(&[root, below, directory, end], Err("another name of \"d\", no file"));
         check(&[end], Err("No such file"));
         check(&[(Record::LeftOut { path: 0 }, b""), end], Err("No such file"));
     }
