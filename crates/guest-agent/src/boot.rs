@@ -1,8 +1,8 @@
 //! Process 1: from the first instruction to the end of the machine.
 
 use std::thread;
-use std::time::Duration;
 
+use microagent_guest_protocol::ending::LAST_WORDS;
 use microagent_guest_protocol::{AgentConfig, AgentMessage, PowerOff};
 use rustix::system::{RebootCommand, reboot};
 
@@ -15,9 +15,6 @@ use crate::session::{Outcome, Scope, Session};
 use crate::signals::Signals;
 use crate::timeline::Timeline;
 use crate::{configuration, environment, forward, power, root};
-
-/// How long the host may take to fetch the last messages.
-const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Sets up the machine, serves the session and ends the machine.
 pub(crate) fn boot() -> ! {

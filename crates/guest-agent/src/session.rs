@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use microagent_guest_protocol::ending::{KILLED, PATIENCE};
 use microagent_guest_protocol::{AgentMessage, ExitStatus, HostMessage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -21,10 +22,6 @@ use crate::timeline::Timeline;
 const MAX_COMMANDS: usize = 256;
 /// Outputs that processes hold open after their command ended; of more, the oldest closes.
 const MAX_STRAYS: usize = 256;
-/// How long processes have between SIGTERM and SIGKILL.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long killed processes have to be gone.
-const KILLED: Duration = Duration::from_secs(2);
 
 /// Which processes end with the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

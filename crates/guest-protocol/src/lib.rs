@@ -23,6 +23,7 @@
 //! the other streams nor the session, and nobody buffers more than that.
 
 mod config;
+pub mod ending;
 pub mod frame;
 pub mod initramfs;
 mod message;

@@ -107,6 +107,12 @@ pub enum RunError {
         /// The last lines of its console.
         console: Vec<String>,
     },
+    /// The machine did not end as it was asked to.
+    #[error("the guest did not write back its disks: {reason}")]
+    NotWrittenBack {
+        /// What came instead.
+        reason: String,
+    },
     /// A signal or the time limit ended it before its command began.
     #[error("interrupted by {0}")]
     Interrupted(Interrupt),
@@ -205,7 +211,9 @@ impl RunError {
             Self::Mediation { .. } => ErrorKind::Unavailable.name(),
             Self::Disk { .. } => ErrorKind::NotFound.name(),
             Self::Backend(e) => e.kind.name(),
-            Self::Boot { .. } | Self::Lost { .. } => ErrorKind::Crashed.name(),
+            Self::Boot { .. } | Self::Lost { .. } | Self::NotWrittenBack { .. } => {
+                ErrorKind::Crashed.name()
+            }
             Self::Interrupted(Interrupt::Timeout) | Self::Timeout { .. } => {
                 ErrorKind::Timeout.name()
             }
@@ -231,6 +239,9 @@ impl RunError {
             ),
             Self::Backend(e) => e.hint.clone(),
             Self::Boot { .. } => Some("run with -v to see the whole console".into()),
+            Self::NotWrittenBack { .. } => {
+                Some("what it wrote last may be missing; look at the disks with e2fsck".into())
+            }
             Self::Lost { .. } | Self::Interrupted(_) | Self::Timeout { .. } => None,
         }
     }

@@ -48,16 +48,18 @@ impl Interrupts {
                 None => std::future::pending().await,
             }
         };
-        let signal = async {
-            match self.signals.recv().await {
-                Some(signal) => signal,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             biased;
-            signal = signal => Interrupt::Signal(signal),
+            signal = self.signal() => Interrupt::Signal(signal),
             () = timeout => Interrupt::Timeout,
+        }
+    }
+
+    /// The next signal, whatever the time. Cancelling it loses none.
+    pub(crate) async fn signal(&mut self) -> i32 {
+        match self.signals.recv().await {
+            Some(signal) => signal,
+            None => std::future::pending().await,
         }
     }
 

@@ -12,8 +12,7 @@ mod commands;
 mod machine;
 mod mediation;
 mod prepare;
-
-use std::time::Duration;
+mod shutdown;
 
 use jiff::Timestamp;
 use microagent_backend::Machine;
@@ -26,9 +25,6 @@ use crate::{
     RunReport, RunRequest, Tools, attach, footprint, outputs,
 };
 pub use prepare::{DryRun, dry_run};
-
-/// How long a guest that was asked to shut down may take before it is ended.
-const SHUTDOWN_DEADLINE: Duration = Duration::from_secs(12);
 
 /// Runs a request to its end and leaves nothing behind unless it is to be kept.
 ///
@@ -47,7 +43,7 @@ pub async fn run(
     };
     let ending = flow.judge_channel(ending).await;
     flow.note_code(&ending);
-    let unwound = flow.unwind(&ending, &io).await;
+    let unwound = flow.unwind(&ending, &mut io).await;
     flow.finish(ending.and_then(|ending| unwound.map(|()| ending)))
 }
 
@@ -124,12 +120,12 @@ impl<'a> Flow<'a> {
     async fn unwind(
         &mut self,
         ending: &Result<Ending, RunError>,
-        io: &RunIo,
+        io: &mut RunIo,
     ) -> Result<(), RunError> {
         let mut first: Result<(), RunError> = Ok(());
         let lasts = self.request.disks.iter().any(DiskRequest::lasts);
         if (self.request.keep || lasts) && ending.is_ok() {
-            self.shut_down().await;
+            first = self.shut_down(io).await;
         }
         self.listener = None;
         self.channel = None;
@@ -149,15 +145,6 @@ impl<'a> Flow<'a> {
         self.life = None;
         self.phases.end("unwind");
         first
-    }
-
-    /// Asks the guest to write back its disks and end.
-    async fn shut_down(&self) {
-        let (Some(session), Some(machine)) = (&self.session, &self.machine) else { return };
-        session.shutdown();
-        if !matches!(machine.wait(SHUTDOWN_DEADLINE).await, Ok(Some(_))) {
-            tracing::warn!(limit = ?SHUTDOWN_DEADLINE, "the guest did not shut down in time");
-        }
     }
 
     fn finish(mut self, ending: Result<Ending, RunError>) -> (RunReport, Result<Ending, RunError>) {

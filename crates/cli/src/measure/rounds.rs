@@ -146,6 +146,7 @@ fn concerns_supervisor(error: &RunError) -> bool {
         RunError::Backend(_)
         | RunError::Boot { .. }
         | RunError::Lost { .. }
+        | RunError::NotWrittenBack { .. }
         | RunError::Timeout { .. } => true,
         RunError::Usage { .. }
         | RunError::NoCommand

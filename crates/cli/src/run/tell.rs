@@ -30,7 +30,8 @@ pub(super) fn ending(
         Err(e) if e.kind() == "usage" => EXIT_USAGE,
         Err(_) => EXIT_FAILED,
     };
-    let kept = ending.is_ok() && request.keep;
+    let there = matches!(ending, Ok(_) | Err(RunError::NotWrittenBack { .. }));
+    let kept = there && request.keep;
     let failure = failure.or(ending.err().map(Failure::from));
     let missing = told_outputs(&report.outputs, global);
     // The command's own end says more than that what it made could not be had.

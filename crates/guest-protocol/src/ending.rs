@@ -1,0 +1,14 @@
+//! How long the agent takes to end a machine before it writes back the disks: the host waits
+//! longer than all of it.
+
+use std::time::Duration;
+
+/// How long processes have between SIGTERM and SIGKILL.
+pub const PATIENCE: Duration = Duration::from_secs(10);
+/// How long killed processes have to be gone.
+pub const KILLED: Duration = Duration::from_secs(2);
+/// How long the host may take to fetch the last messages.
+pub const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// The longest time between the request to end and the writing back of disks.
+pub const UNTIL_WRITE_BACK: Duration = PATIENCE.saturating_add(KILLED).saturating_add(LAST_WORDS);
