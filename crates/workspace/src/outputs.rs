@@ -12,7 +12,7 @@ use microagent_rootfs::Extracted;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use receive::receive;
-pub(crate) use words::Words;
+pub(crate) use words::{Words, one_line};
 
 use crate::{Name, RunError, RunRequest};
 

@@ -18,9 +18,13 @@ impl Words {
     /// What was said, in one line that is safe to print.
     pub(crate) fn text(&self) -> String {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let text = String::from_utf8_lossy(&bytes);
-        text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+        one_line(&String::from_utf8_lossy(&bytes))
     }
+}
+
+/// What a guest said, in one line that is safe to print.
+pub(crate) fn one_line(text: &str) -> String {
+    text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 impl AsyncWrite for Words {

@@ -1,6 +1,6 @@
 //! Fetching outputs from the guest once its command has ended.
 
-use std::io::BufReader;
+use std::io::{BufReader, ErrorKind};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,21 +9,28 @@ use microagent_guest_protocol::ExitStatus;
 use microagent_guest_protocol::transfer::MAX_PIECE;
 use microagent_rootfs::{Extracted, ReadError};
 use microagent_vsock::{ExecIo, SessionError};
+use tokio::task::{JoinError, JoinHandle};
 
 use super::Flow;
 use super::machine::ended;
 use crate::error::chain;
-use crate::outputs::{OutputRequest, Words, receive};
+use crate::outputs::{OutputRequest, Words, one_line, receive};
 use crate::{Ending, RunError, RunIo};
 
 /// How long a guest may send nothing.
 const SILENCE: Duration = Duration::from_secs(120);
+
+/// How long a sender may go on whose receiver has all, or wants no more.
+const PARTING: Duration = Duration::from_secs(30);
 
 /// What ends a sender whose receiver is gone.
 const SIGKILL: i32 = 9;
 
 /// How a transfer ended on the guest's side.
 type Sent = Result<ExitStatus, SessionError>;
+
+/// What came of it on the host's.
+type Received = Result<Extracted, ReadError>;
 
 impl Flow<'_> {
     /// Fetches all outputs; what cannot be had stands in the report.
@@ -59,53 +66,112 @@ impl Flow<'_> {
         let (Some(session), Some(machine)) = (&self.session, &self.machine) else {
             return Ok(Err("there is no session with the guest".into()));
         };
-        let (ours, theirs) = channel().map_err(|e| RunError::state("cannot receive".into(), e))?;
-        let receiving = tokio::task::spawn_blocking({
-            let place: PathBuf = place.to_owned();
-            move || receive(BufReader::with_capacity(MAX_PIECE, ours), &place)
-        });
+        let channel = channel(SILENCE);
+        let (ours, theirs) = channel.map_err(|e| RunError::state("cannot receive".into(), e))?;
+        let mut receiving = Receiving::start(ours, place.to_owned());
         let words = Words::default();
         let streams = ExecIo { stdin: None, stdout: theirs, stderr: Box::new(words.clone()) };
         let exec = session.fetch(id, output.path.clone(), streams);
+        let kill = || exec.signal(SIGKILL);
+        let sending = async {
+            tokio::select! {
+                biased;
+                sent = exec.wait() => sent,
+                _ = exec.broken() => {
+                    kill();
+                    Err(SessionError::Lost)
+                }
+                _ = ended(machine.as_ref()) => Err(SessionError::Lost),
+            }
+        };
         let sent = tokio::select! {
             biased;
-            interrupt = io.interrupts.next() => return Err(RunError::Interrupted(interrupt)),
-            sent = exec.wait() => sent,
-            _ = exec.broken() => {
-                exec.signal(SIGKILL);
-                Err(SessionError::Lost)
-            }
-            _ = ended(machine.as_ref()) => Err(SessionError::Lost),
+            interrupt = io.interrupts.next() => Err(RunError::Interrupted(interrupt)),
+            sent = both(sending, &mut receiving, kill) => Ok(sent),
         };
+        // With its sink gone the receiver comes to an end, and takes with it what is half made.
         drop(exec.into_sinks().await);
-        let received = receiving.await.unwrap_or_else(|e| {
-            Err(ReadError::Io { doing: "receiving it".into(), source: e.into() })
-        });
-        Ok(outcome(sent, received, &words))
+        let received = receiving.end().await;
+        sent.map(|sent| outcome(sent, received, &words))
     }
 }
 
+/// A thread that makes files of what comes.
+struct Receiving {
+    task: JoinHandle<Received>,
+    done: Option<Received>,
+}
+
+impl Receiving {
+    fn start(source: UnixStream, place: PathBuf) -> Self {
+        let source = BufReader::with_capacity(MAX_PIECE, source);
+        Self { task: tokio::task::spawn_blocking(move || receive(source, &place)), done: None }
+    }
+
+    /// Waits until it has made all, or failed. Cancelling it loses nothing.
+    async fn settled(&mut self) -> &Received {
+        if self.done.is_none() {
+            self.done = Some((&mut self.task).await.unwrap_or_else(joined));
+        }
+        self.done.get_or_insert_with(|| Err(ReadError::Corrupt("nothing came".into())))
+    }
+
+    async fn end(mut self) -> Received {
+        match self.done.take() {
+            Some(done) => done,
+            None => self.task.await.unwrap_or_else(joined),
+        }
+    }
+}
+
+fn joined(error: JoinError) -> Received {
+    Err(ReadError::Io { doing: "receiving it".into(), source: error.into() })
+}
+
+/// Waits for the sender. Once the receiver needs nothing more, that has not long to end, and
+/// `kill` is called if it might not know.
+async fn both(
+    sending: impl Future<Output = Sent>,
+    receiving: &mut Receiving,
+    kill: impl Fn(),
+) -> Sent {
+    tokio::pin!(sending);
+    tokio::select! {
+        biased;
+        sent = &mut sending => return sent,
+        received = receiving.settled() => {
+            if received.as_ref().is_err_and(|error| !cut_short(error)) {
+                kill();
+            }
+        }
+    }
+    tokio::time::timeout(PARTING, sending).await.unwrap_or(Err(SessionError::Lost))
+}
+
+/// Whether it was the sender who stopped, and is about to say why.
+fn cut_short(error: &ReadError) -> bool {
+    matches!(error, ReadError::Io { source, .. } if source.kind() == ErrorKind::UnexpectedEof)
+}
+
 /// The end that a thread reads, and the one that the session writes to.
-fn channel() -> std::io::Result<(UnixStream, microagent_vsock::Sink)> {
+fn channel(silence: Duration) -> std::io::Result<(UnixStream, microagent_vsock::Sink)> {
     let (ours, theirs) = UnixStream::pair()?;
-    ours.set_read_timeout(Some(SILENCE))?;
+    ours.set_read_timeout(Some(silence))?;
     theirs.set_nonblocking(true)?;
     Ok((ours, Box::new(tokio::net::UnixStream::from_std(theirs)?)))
 }
 
 /// Whoever failed first says why: a receiver that did has the sender killed, a sender that did
-/// leaves the receiver with half of it.
-fn outcome(
-    sent: Sent,
-    received: Result<Extracted, ReadError>,
-    words: &Words,
-) -> Result<Extracted, String> {
+/// leaves the receiver with half of it. What was received to its end is there, however the
+/// sender ended after that.
+fn outcome(sent: Sent, received: Received, words: &Words) -> Result<Extracted, String> {
     match (sent, received) {
-        (Ok(ExitStatus::Code { code: 0 }), Ok(done)) => Ok(done),
-        (Ok(ExitStatus::NotStarted { message, .. }), _) => Err(message),
+        (_, Ok(done)) => Ok(done),
+        (Ok(ExitStatus::NotStarted { message, .. }), _) => Err(one_line(&message)),
         (Ok(ExitStatus::Code { code }), _) if code != 0 => Err(words.text()),
         (_, Err(error)) => Err(chain(&error)),
-        (Ok(status), Ok(_)) => Err(format!("its sender ended with {status:?}")),
-        (Err(error), Ok(_)) => Err(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;
