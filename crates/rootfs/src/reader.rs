@@ -9,6 +9,7 @@
 //! attributes, block maps of ext2 and ext3, data inside inodes, encryption.
 
 mod blocks;
+mod budget;
 mod directory;
 mod error;
 mod extents;
@@ -30,6 +31,7 @@ pub use inode::{NodeKind, NodeMeta};
 
 use crate::limits::SYMLINK_MAX;
 use blocks::Blocks;
+use budget::Budget;
 use inode::Inode;
 use superblock::Superblock;
 
@@ -173,7 +175,7 @@ impl Ext4 {
     /// # Errors
     /// [`ReadError`]
     pub fn names(&self, directory: &Node) -> Result<Vec<Name>, ReadError> {
-        directory::names(&self.blocks, &directory.inode)
+        directory::names(&self.blocks, &directory.inode, &mut Budget::new())
     }
 
     /// What a name stands for.

@@ -24,10 +24,14 @@ use rustix::fs::{
 use crate::limits::NAME_MAX;
 use crate::reader::{ReadError, within};
 
-/// Files, directories and links of one target.
+/// Files, directories and links of one target, and whatever else is left out of it.
 const ENTRIES_MAX: u64 = 2_000_000;
 /// Bytes of file content, holes not counted.
 const BYTES_MAX: u64 = 256 << 30;
+/// What a piece of content counts at least, in bytes: small ones cost time, too.
+const PIECE_MIN: u64 = 512;
+/// Bytes that the paths of all directories take until the end.
+const HELD_MAX: u64 = 256 << 20;
 /// Longest path beneath a target, in bytes.
 const PATH_MAX: u64 = 4000;
 /// Deepest directory.
@@ -67,8 +71,17 @@ pub struct Target {
     staging: PathBuf,
     root: OwnedFd,
     done: Extracted,
+    spent: Spent,
     /// Directories get their mode and times last: what is put into them changes those.
     directories: Vec<(PathBuf, TargetMeta)>,
+}
+
+/// What a target has cost so far, by what is limited.
+#[derive(Debug, Default)]
+struct Spent {
+    entries: u64,
+    bytes: u64,
+    held: u64,
 }
 
 /// A file that is being filled.
@@ -110,7 +123,8 @@ impl Target {
             ReadError::io(failed())(error)
         })?;
         let place = place.to_owned();
-        Ok(Self { place, staging, root, done: Extracted::default(), directories: Vec::new() })
+        let (done, spent) = (Extracted::default(), Spent::default());
+        Ok(Self { place, staging, root, done, spent, directories: Vec::new() })
     }
 
     /// Makes a directory. An empty path is the target itself.
@@ -119,6 +133,8 @@ impl Target {
     /// [`ReadError`]
     pub fn directory(&mut self, path: &[u8], meta: TargetMeta) -> Result<(), ReadError> {
         let (parent, name) = self.parent(path)?;
+        self.spent.held += (path.len() + size_of::<(PathBuf, TargetMeta)>()) as u64;
+        within(self.spent.held, HELD_MAX, "bytes in the paths of directories")?;
         rustix::fs::mkdirat(&parent, name, Mode::RWXU).map_err(self.failed(path))?;
         self.directories.push((beneath(path), meta));
         Ok(())
@@ -153,8 +169,12 @@ impl Target {
         if end.is_none_or(|end| end > to.size) {
             return Err(ReadError::Corrupt("a file has content beyond its end".into()));
         }
+        if bytes.is_empty() {
+            return Err(ReadError::Corrupt("a file has a piece without content".into()));
+        }
+        self.spent.bytes += PIECE_MIN.max(bytes.len() as u64);
+        within(self.spent.bytes, BYTES_MAX, "bytes of content")?;
         self.done.bytes += bytes.len() as u64;
-        within(self.done.bytes, BYTES_MAX, "bytes of content")?;
         to.file.write_all_at(bytes, offset).map_err(self.failed(b""))
     }
 
@@ -177,8 +197,7 @@ impl Target {
     pub fn symlink(&mut self, path: &[u8], to: &[u8], meta: TargetMeta) -> Result<(), ReadError> {
         if !link::stays_within(path, to) {
             let to = String::from_utf8_lossy(to).into_owned();
-            self.leave_out(path, &format!("a link to {to:?}, which leads out"));
-            return Ok(());
+            return self.leave_out(path, &format!("a link to {to:?}, which leads out"));
         }
         let (parent, name) = self.parent(path)?;
         let made = rustix::fs::symlinkat(OsStr::from_bytes(to), &parent, name).and_then(|()| {
@@ -206,13 +225,23 @@ impl Target {
     }
 
     /// Notes that something is not made, and why.
-    pub fn leave_out(&mut self, path: &[u8], why: &str) {
+    ///
+    /// # Errors
+    /// [`ReadError::Limit`]
+    pub fn leave_out(&mut self, path: &[u8], why: &str) -> Result<(), ReadError> {
+        self.count()?;
         self.done.left_out_count += 1;
         if self.done.left_out.len() < NAMED_MAX {
             // A guest chose both; they are shown to people.
             let text = format!("{}: {why}", shown(path));
             self.done.left_out.push(text.chars().filter(|c| !c.is_control()).collect());
         }
+        Ok(())
+    }
+
+    fn count(&mut self) -> Result<(), ReadError> {
+        self.spent.entries += 1;
+        within(self.spent.entries, ENTRIES_MAX, "files")
     }
 
     /// Gives the tree its name.
@@ -241,8 +270,8 @@ impl Target {
 
     /// Opens the directory that a new entry goes into, and counts the entry.
     fn parent<'p>(&mut self, path: &'p [u8]) -> Result<(OwnedFd, &'p OsStr), ReadError> {
+        self.count()?;
         self.done.entries += 1;
-        within(self.done.entries, ENTRIES_MAX, "files")?;
         self.open_parent(path)
     }
 

@@ -12,6 +12,11 @@ use crate::failure::Failure;
 use crate::output::{print, print_json, table};
 use crate::run::told_left_out;
 
+/// Bytes that a list takes: an image may give every name the longest target.
+const LISTED_MAX: u64 = 256 << 20;
+/// What each name takes of that beside its text and its target, as a row of a table.
+const ROW: usize = 512;
+
 /// A name in a directory of an image. Its JSON form is part of the command-line interface.
 #[derive(Debug, Serialize)]
 struct Listed {
@@ -58,7 +63,16 @@ fn listed(args: &RootfsLsArgs) -> Result<Vec<Listed>, ReadError> {
     }
     let mut names = disk.names(&node)?;
     names.sort_by(|a, b| a.bytes.cmp(&b.bytes));
-    names.iter().map(|name| item(&disk, &name.bytes, &disk.node(name)?)).collect()
+    let (mut items, mut bytes) = (Vec::new(), 0);
+    for name in &names {
+        let item = item(&disk, &name.bytes, &disk.node(name)?)?;
+        bytes += (ROW + item.name.len() + item.target.as_ref().map_or(0, String::len)) as u64;
+        if bytes > LISTED_MAX {
+            return Err(ReadError::Limit { what: "bytes in a list", limit: LISTED_MAX });
+        }
+        items.push(item);
+    }
+    Ok(items)
 }
 
 fn item(disk: &Ext4, name: &[u8], node: &Node) -> Result<Listed, ReadError> {

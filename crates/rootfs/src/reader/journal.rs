@@ -6,7 +6,7 @@
 //! journal instead. A transaction counts if its end was written, which the kernel does after
 //! all else of it is on the disk; checksums are not looked at.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::ReadError;
 use super::blocks::{Blocks, Newer};
@@ -36,7 +36,7 @@ const TAG_SAME_UUID: u32 = 2;
 const TAG_LAST: u32 = 8;
 const UUID: usize = 16;
 
-/// Blocks of a journal: ext4 makes none of more than 1 GiB.
+/// Blocks of a journal: four times as many as mke2fs gives the largest file system by itself.
 const BLOCKS_MAX: u64 = 1 << 20;
 
 /// The blocks that are to be read from the journal.
@@ -79,13 +79,61 @@ struct Log {
     incompat: u32,
 }
 
-/// What stands in the finished transactions.
+/// A block that a transaction writes.
+struct Written {
+    /// In the image.
+    block: u64,
+    transaction: u32,
+    place: Newer,
+}
+
+/// What is taken from the log in one pass over it. There may be 500 revocations for every block
+/// of a journal, so those are taken last, and of the blocks that matter alone.
+trait Pass {
+    fn write(&mut self, written: Written);
+    fn revoke(&mut self, block: u64, transaction: u32);
+    /// The end of a transaction, without which it has not happened.
+    fn commit(&mut self);
+}
+
+/// The first pass.
 #[derive(Default)]
-struct Found {
-    /// Block of the image, transaction, where.
-    written: Vec<(u64, u32, Newer)>,
-    /// Transactions up to which a block must not be replayed.
-    revoked: HashMap<u64, u32>,
+struct Writes {
+    finished: Vec<Written>,
+    open: Vec<Written>,
+}
+
+impl Pass for Writes {
+    fn write(&mut self, written: Written) {
+        self.open.push(written);
+    }
+
+    fn revoke(&mut self, _: u64, _: u32) {}
+
+    fn commit(&mut self) {
+        self.finished.append(&mut self.open);
+    }
+}
+
+/// The second pass: transactions up to which a block must not be replayed.
+struct Revocations {
+    of: HashSet<u64>,
+    finished: HashMap<u64, u32>,
+    open: HashMap<u64, u32>,
+}
+
+impl Pass for Revocations {
+    fn write(&mut self, _: Written) {}
+
+    fn revoke(&mut self, block: u64, transaction: u32) {
+        if self.of.contains(&block) {
+            self.open.insert(block, transaction);
+        }
+    }
+
+    fn commit(&mut self) {
+        self.finished.extend(self.open.drain());
+    }
 }
 
 impl Log {
@@ -122,10 +170,15 @@ impl Log {
     }
 
     fn collect(&self, journal: &Journal<'_>) -> Result<BTreeMap<u64, Newer>, ReadError> {
-        let found = self.scan(journal)?;
+        let mut writes = Writes::default();
+        self.scan(journal, &mut writes)?;
+        let of = writes.finished.iter().map(|written| written.block).collect();
+        let (finished, open) = (HashMap::new(), HashMap::new());
+        let mut revocations = Revocations { of, finished, open };
+        self.scan(journal, &mut revocations)?;
         let mut newer = BTreeMap::new();
-        for (block, transaction, place) in found.written {
-            let revoked = found.revoked.get(&block);
+        for Written { block, transaction, place } in writes.finished {
+            let revoked = revocations.finished.get(&block);
             // Transaction numbers wrap.
             let live =
                 revoked.is_none_or(|until| transaction.wrapping_sub(*until).cast_signed() > 0);
@@ -137,9 +190,7 @@ impl Log {
     }
 
     /// Goes over the log once, from its start to the first block that does not belong to it.
-    fn scan(&self, journal: &Journal<'_>) -> Result<Found, ReadError> {
-        let mut found = Found::default();
-        let mut open = Found::default();
+    fn scan(&self, journal: &Journal<'_>, pass: &mut dyn Pass) -> Result<(), ReadError> {
         let (mut at, mut sequence) = (self.start, self.sequence);
         let mut left = self.length;
         while left > 0 {
@@ -152,25 +203,24 @@ impl Log {
             match u32_be_at(&raw, 4) {
                 DESCRIPTOR => {
                     for (block, escaped) in self.tags(&raw) {
-                        let newer = Newer { block: journal.place(next)?, escaped };
-                        open.written.push((block, sequence, newer));
+                        let place = Newer { block: journal.place(next)?, escaped };
+                        pass.write(Written { block, transaction: sequence, place });
                         next = self.after(next);
                         left = left.saturating_sub(1);
                     }
                 }
                 REVOKE => {
-                    open.revoked.extend(self.revocations(&raw).into_iter().map(|b| (b, sequence)));
+                    self.revocations(&raw).for_each(|block| pass.revoke(block, sequence));
                 }
                 COMMIT => {
-                    found.written.append(&mut open.written);
-                    found.revoked.extend(open.revoked.drain());
+                    pass.commit();
                     sequence = sequence.wrapping_add(1);
                 }
                 _ => break,
             }
             at = next;
         }
-        Ok(found)
+        Ok(())
     }
 
     fn after(&self, block: u32) -> u32 {
@@ -211,14 +261,43 @@ impl Log {
         tags
     }
 
-    fn revocations(&self, raw: &[u8]) -> Vec<u64> {
-        let size = if self.wide() { 8 } else { 4 };
+    fn revocations<'r>(&self, raw: &'r [u8]) -> impl Iterator<Item = u64> + use<'r> {
+        let wide = self.wide();
+        let size = if wide { 8 } else { 4 };
         let end = (u32_be_at(raw, 0xc) as usize).min(raw.len());
         let list = raw.get(HEADER + 4..end).unwrap_or_default();
-        let number = |entry: &[u8]| match self.wide() {
+        let number = move |entry: &[u8]| match wide {
             true => u64::from(u32_be_at(entry, 0)) << 32 | u64::from(u32_be_at(entry, 4)),
             false => u64::from(u32_be_at(entry, 0)),
         };
-        list.chunks_exact(size).map(number).collect()
+        list.chunks_exact(size).map(number)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn written(block: u64, transaction: u32) -> Written {
+        Written { block, transaction, place: Newer { block: 7, escaped: false } }
+    }
+
+    #[test]
+    fn only_finished_transactions_and_only_blocks_that_matter_are_remembered() {
+        let mut writes = Writes::default();
+        writes.write(written(10, 1));
+        writes.revoke(10, 1);
+        writes.commit();
+        writes.write(written(11, 2));
+        let blocks: Vec<_> = writes.finished.iter().map(|written| written.block).collect();
+        assert_eq!(blocks, [10]);
+        let of = HashSet::from([10]);
+        let mut pass = Revocations { of, finished: HashMap::new(), open: HashMap::new() };
+        (0..1_000_000).for_each(|block| pass.revoke(block, 3));
+        assert_eq!(pass.open, HashMap::from([(10, 3)]));
+        assert!(pass.finished.is_empty());
+        pass.commit();
+        pass.revoke(10, 4);
+        assert_eq!(pass.finished, HashMap::from([(10, 3)]));
     }
 }

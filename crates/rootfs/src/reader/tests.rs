@@ -107,6 +107,22 @@ fn every_geometry_is_read() {
 }
 
 #[test]
+fn names_that_wait_take_no_more_memory_than_there_is_for_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = sample(dir.path());
+    let Some(path) = image(dir.path(), &tree, &[]) else { return };
+    let ext4 = Ext4::open(&path).unwrap();
+    let root = ext4.lookup(b"/", Follow::Yes).unwrap();
+    let place = dir.path().join("out");
+    // For all names of the largest directory, and not for half of them.
+    let extract =
+        |limit| ext4.extract_within(&root, Target::begin(&place).unwrap(), Budget::of(limit));
+    assert!(matches!(extract(75_000), Err(ReadError::Limit { what: "bytes of names", .. })));
+    assert!(!place.exists());
+    extract(200_000).unwrap();
+}
+
+#[test]
 fn links_are_followed_inside_the_image() {
     let dir = tempfile::tempdir().unwrap();
     let tree = sample(dir.path());

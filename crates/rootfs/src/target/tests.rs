@@ -13,7 +13,9 @@ fn target() -> (tempfile::TempDir, Target) {
 
 fn put(target: &mut Target, path: &[u8], text: &[u8]) {
     let file = target.file(path, text.len() as u64, META).unwrap();
-    target.write(&file, 0, text).unwrap();
+    if !text.is_empty() {
+        target.write(&file, 0, text).unwrap();
+    }
     target.close(file).unwrap();
 }
 
@@ -62,6 +64,29 @@ fn a_sparse_file_stays_one_and_content_beyond_its_end_is_refused() {
     let meta = dir.path().join("out").metadata().unwrap();
     assert_eq!(meta.len(), 1 << 40);
     assert!(meta.blocks() * 512 < 1 << 20);
+}
+
+#[test]
+fn all_that_a_guest_can_send_without_end_is_counted() {
+    let check = |spent: Spent, act: &dyn Fn(&mut Target) -> Result<(), ReadError>, what: &str| {
+        let (_dir, mut target) = target();
+        target.directory(b"", META).unwrap();
+        target.spent = spent;
+        let failed = act(&mut target).unwrap_err().to_string();
+        assert!(failed.starts_with("more than") && failed.ends_with(what), "{failed}");
+    };
+    let entries = || Spent { entries: ENTRIES_MAX, ..Spent::default() };
+    check(entries(), &|target| target.leave_out(b"socket", "a socket"), "files");
+    check(entries(), &|target| target.symlink(b"l", b"/out", META), "files");
+    check(entries(), &|target| target.directory(b"d", META), "files");
+    let bytes = Spent { bytes: BYTES_MAX - PIECE_MIN + 1, ..Spent::default() };
+    let write = |target: &mut Target| {
+        let file = target.file(b"f", 1, META)?;
+        target.write(&file, 0, b"x")
+    };
+    check(bytes, &write, "bytes of content");
+    let held = Spent { held: HELD_MAX, ..Spent::default() };
+    check(held, &|target| target.directory(b"d", META), "bytes in the paths of directories");
 }
 
 #[test]

@@ -64,8 +64,7 @@ impl<R: Read> Receiver<R> {
             }
             Record::LeftOut { path } => {
                 let path = self.bytes(path)?;
-                self.target.leave_out(&path, "no file, directory or link");
-                Ok(())
+                self.target.leave_out(&path, "no file, directory or link")
             }
             Record::Data { .. } | Record::End => Ok(()),
         }
@@ -144,6 +143,8 @@ mod tests {
             &[root, file(b"f"), (Record::Data { offset: 1, length: 4 }, b"text"), end],
             Err("beyond its end"),
         );
+        let nothing = (Record::Data { offset: 0, length: 0 }, &b""[..]);
+        check(&[root, file(b"f"), nothing, end], Err("a piece without content"));
         check(&[root, data, end], Err("data of no file"));
         check(&[root, file(b"../f"), data, end], Err("a file named"));
         check(&[root, file(b"/etc/f"), data, end], Err("a file named"));
