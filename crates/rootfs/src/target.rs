@@ -8,21 +8,22 @@
 //! of whoever asked for them.
 
 mod link;
+mod staging;
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{
-    AtFlags, CWD, FileType, Mode, OFlags, RenameFlags, ResolveFlags, Timespec, Timestamps, openat2,
-};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Timespec, Timestamps, openat2};
+use rustix::io::Errno;
 
 use crate::limits::NAME_MAX;
 use crate::reader::{ReadError, within};
+use staging::{Staging, UNFINISHED};
 
 /// Files, directories and links of one target, and whatever else is left out of it.
 const ENTRIES_MAX: u64 = 2_000_000;
@@ -39,13 +40,14 @@ const DEPTH_MAX: u64 = 1024;
 /// How many of the things that were left out are named.
 const NAMED_MAX: usize = 20;
 
-/// Name of the tree while it is not complete.
-const UNFINISHED: &str = "it";
+/// Bytes that are looked at for zeros, of which none are written.
+const BLOCK: usize = 4096;
 
 /// What becomes of a file's metadata on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TargetMeta {
-    /// Permission bits; others are not taken over.
+    /// Permission bits; others are not taken over, nor those that the process gives to nobody
+    /// by its umask, and the owner's own right to it is never missing.
     pub mode: u32,
     /// Modification time: seconds since 1970 and nanoseconds.
     pub mtime: (i64, u32),
@@ -68,8 +70,8 @@ pub struct Extracted {
 #[derive(Debug)]
 pub struct Target {
     place: PathBuf,
-    staging: PathBuf,
-    root: OwnedFd,
+    staging: Staging,
+    umask: u32,
     done: Extracted,
     spent: Spent,
     /// Directories get their mode and times last: what is put into them changes those.
@@ -98,33 +100,14 @@ impl Target {
     /// # Errors
     /// [`ReadError::Io`]
     pub fn begin(place: &Path) -> Result<Self, ReadError> {
-        let failed = || format!("making {}", place.display());
+        let failed = || ReadError::io(format!("making {}", place.display()));
         if place.symlink_metadata().is_ok() {
-            return Err(ReadError::io(failed())(io::Error::from(io::ErrorKind::AlreadyExists)));
+            return Err(failed()(io::Error::from(io::ErrorKind::AlreadyExists)));
         }
-        let name = place.file_name().ok_or_else(|| {
-            ReadError::io(failed())(io::Error::from(io::ErrorKind::InvalidFilename))
-        })?;
-        let mut hidden = OsStr::new(".").to_owned();
-        hidden.push(name);
-        hidden.push(format!(".{}.partial", std::process::id()));
-        let staging = place.with_file_name(hidden);
-        std::fs::DirBuilder::new()
-            .mode(0o700)
-            .create(&staging)
-            .map_err(ReadError::io(format!("making {}", staging.display())))?;
-        let root = rustix::fs::open(
-            &staging,
-            OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC,
-            Mode::empty(),
-        );
-        let root = root.map_err(|error| {
-            let _ = std::fs::remove_dir(&staging);
-            ReadError::io(failed())(error)
-        })?;
+        let staging = Staging::make(place).map_err(failed())?;
         let place = place.to_owned();
         let (done, spent) = (Extracted::default(), Spent::default());
-        Ok(Self { place, staging, root, done, spent, directories: Vec::new() })
+        Ok(Self { place, staging, umask: umask(), done, spent, directories: Vec::new() })
     }
 
     /// Makes a directory. An empty path is the target itself.
@@ -160,7 +143,8 @@ impl Target {
         Ok(TargetFile { file, meta, size })
     }
 
-    /// Writes a piece of a file's content; pieces may come in any order.
+    /// Writes a piece of a file's content, but for what is zeros in it, which the file is made
+    /// of; pieces may come in any order, and are apart.
     ///
     /// # Errors
     /// [`ReadError`]
@@ -175,7 +159,7 @@ impl Target {
         self.spent.bytes += PIECE_MIN.max(bytes.len() as u64);
         within(self.spent.bytes, BYTES_MAX, "bytes of content")?;
         self.done.bytes += bytes.len() as u64;
-        to.file.write_all_at(bytes, offset).map_err(self.failed(b""))
+        write_data(&to.file, offset, bytes).map_err(self.failed(b""))
     }
 
     /// Ends a file.
@@ -185,7 +169,7 @@ impl Target {
     pub fn close(&mut self, file: TargetFile) -> Result<(), ReadError> {
         let TargetFile { file, meta, size: _ } = file;
         let failed = self.failed(b"");
-        let set = rustix::fs::fchmod(&file, mode(meta))
+        let set = rustix::fs::fchmod(&file, self.mode(meta, Mode::RUSR))
             .and_then(|()| rustix::fs::futimens(&file, &times(meta)));
         set.map_err(failed)
     }
@@ -251,20 +235,24 @@ impl Target {
     pub fn finish(mut self) -> Result<Extracted, ReadError> {
         for (path, meta) in std::mem::take(&mut self.directories).into_iter().rev() {
             let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-            let set = open_beneath(&self.root, &path, flags, Mode::empty()).and_then(|directory| {
+            let mode = self.mode(meta, Mode::RWXU);
+            let opened = open_beneath(&self.staging.root, &path, flags, Mode::empty());
+            let set = opened.and_then(|directory| {
                 rustix::fs::futimens(&directory, &times(meta))?;
-                rustix::fs::fchmod(&directory, mode(meta))
+                rustix::fs::fchmod(&directory, mode)
             });
             set.map_err(self.failed(path.as_os_str().as_bytes()))?;
         }
-        let named = rustix::fs::renameat_with(
-            &self.root,
-            UNFINISHED,
-            CWD,
-            &self.place,
-            RenameFlags::NOREPLACE,
-        );
-        named.map_err(self.failed(b""))?;
+        match (self.staging.name(&self.place), self.done.left_out.pop()) {
+            // It was all there was.
+            (Err(Errno::NOENT), Some(what)) if self.done.entries == 0 => {
+                return Err(ReadError::LeftOut(what));
+            }
+            (named, last) => {
+                self.done.left_out.extend(last);
+                named.map_err(self.failed(b""))?;
+            }
+        }
         Ok(std::mem::take(&mut self.done))
     }
 
@@ -283,8 +271,13 @@ impl Target {
             None => (beneath(b""), OsStr::from_bytes(path)),
         };
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let parent = open_beneath(&self.root, &parent, flags, Mode::empty());
+        let parent = open_beneath(&self.staging.root, &parent, flags, Mode::empty());
         Ok((parent.map_err(self.failed(path))?, name))
+    }
+
+    /// What is made is somebody's own, so the owner always has what `least` says.
+    fn mode(&self, meta: TargetMeta, least: Mode) -> Mode {
+        Mode::from_raw_mode(meta.mode & 0o777 & !self.umask) | least
     }
 
     fn failed<E: Into<io::Error>>(&self, path: &[u8]) -> impl FnOnce(E) -> ReadError + use<E> {
@@ -296,18 +289,29 @@ impl Target {
     }
 }
 
-impl Drop for Target {
-    fn drop(&mut self) {
-        // Directories without the right to write to them would keep what is in them.
-        if let Err(error) = std::fs::remove_dir_all(&self.staging) {
-            tracing::warn!(path = %self.staging.display(), %error, "left a scratch directory");
-        }
-    }
+/// Permission bits that this process gives to nobody; where that is unknown, none but its own
+/// user's are given.
+fn umask() -> u32 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
+    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o077)
 }
 
-/// What is made is somebody's own, so the owner may always read it.
-fn mode(meta: TargetMeta) -> Mode {
-    Mode::from_raw_mode(meta.mode & 0o777 | 0o400)
+/// Writes all but blocks of zeros.
+fn write_data(file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    let write = |from: usize, to: usize| {
+        let data = bytes.get(from..to).unwrap_or_default();
+        file.write_all_at(data, offset + from as u64)
+    };
+    let (mut from, mut to) = (0, 0);
+    for block in bytes.chunks(BLOCK) {
+        if block.iter().all(|byte| *byte == 0) {
+            write(from, to)?;
+            from = to + block.len();
+        }
+        to += block.len();
+    }
+    write(from, to)
 }
 
 fn times(meta: TargetMeta) -> Timestamps {

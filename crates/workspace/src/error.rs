@@ -176,7 +176,7 @@ fn read_kind(error: &microagent_rootfs::ReadError) -> microagent_backend::ErrorK
     match error {
         Of::NotFound(_) | Of::Kind { .. } => ErrorKind::NotFound,
         Of::NotExt4(_) | Of::Corrupt(_) | Of::Limit { .. } => ErrorKind::Protocol,
-        Of::Unsupported(_) => ErrorKind::Unsupported,
+        Of::Unsupported(_) | Of::LeftOut(_) => ErrorKind::Unsupported,
         Of::Io { .. } => ErrorKind::Io,
     }
 }

@@ -33,6 +33,9 @@ pub enum ReadError {
         /// The most that is read.
         limit: u64,
     },
+    /// It is of a kind that is never made on the host.
+    #[error("{0}")]
+    LeftOut(String),
     /// The host failed.
     #[error("{doing}")]
     Io {

@@ -7,7 +7,8 @@ const META: TargetMeta = TargetMeta { mode: 0o6755, mtime: (1_000_000_000, 5) };
 
 fn target() -> (tempfile::TempDir, Target) {
     let dir = tempfile::tempdir().unwrap();
-    let target = Target::begin(&dir.path().join("out")).unwrap();
+    let mut target = Target::begin(&dir.path().join("out")).unwrap();
+    target.umask = 0o022;
     (dir, target)
 }
 
@@ -37,9 +38,9 @@ fn a_tree_appears_when_it_is_complete() {
     let meta = out.join("g").metadata().unwrap();
     assert_eq!((meta.nlink(), meta.mtime(), meta.mtime_nsec()), (2, 1_000_000_000, 5));
     assert_eq!(meta.permissions().mode() & 0o7777, 0o755, "no set-id bits");
-    assert_eq!(out.metadata().unwrap().permissions().mode() & 0o777, 0o555);
+    // Whoever may not write to a directory cannot give it its name, nor remove what is in it.
+    assert_eq!(out.metadata().unwrap().permissions().mode() & 0o777, 0o755);
     assert!(out.join("d/out").symlink_metadata().is_err());
-    fs::set_permissions(&out, fs::Permissions::from_mode(0o755)).unwrap();
     assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
 }
 
@@ -64,6 +65,40 @@ fn a_sparse_file_stays_one_and_content_beyond_its_end_is_refused() {
     let meta = dir.path().join("out").metadata().unwrap();
     assert_eq!(meta.len(), 1 << 40);
     assert!(meta.blocks() * 512 < 1 << 20);
+}
+
+#[test]
+fn the_host_decides_who_else_has_a_right() {
+    let check = |umask: u32, mode: u32, file: u32, directory: u32| {
+        let (dir, mut target) = target();
+        target.umask = umask;
+        let meta = TargetMeta { mode, ..META };
+        target.directory(b"", meta).unwrap();
+        let made = target.file(b"f", 0, meta).unwrap();
+        target.close(made).unwrap();
+        target.finish().unwrap();
+        let out = dir.path().join("out");
+        let mode = |path: &std::path::Path| path.metadata().unwrap().mode() & 0o7777;
+        assert_eq!((mode(&out.join("f")), mode(&out)), (file, directory), "{umask:o}");
+    };
+    check(0o022, 0o666, 0o644, 0o744);
+    check(0o077, 0o777, 0o700, 0o700);
+    check(0o002, 0o4777, 0o775, 0o775);
+    check(0o022, 0, 0o400, 0o700);
+    assert!(umask() <= 0o777);
+}
+
+#[test]
+fn blocks_of_zeros_are_holes() {
+    let (dir, mut target) = target();
+    let content = [vec![0; 1 << 20], vec![7; 10], vec![0; 1 << 20], b"end".to_vec()].concat();
+    let file = target.file(b"", content.len() as u64, META).unwrap();
+    target.write(&file, 0, &content).unwrap();
+    target.close(file).unwrap();
+    target.finish().unwrap();
+    let out = dir.path().join("out");
+    assert!(fs::read(&out).unwrap() == content);
+    assert!(out.metadata().unwrap().blocks() * 512 <= 64 << 10);
 }
 
 #[test]
