@@ -58,3 +58,8 @@ pub(crate) fn start_logging(global: &Global) {
         .without_time()
         .init();
 }
+
+/// What a stranger chose, an image's names or a guest's words, without what a terminal obeys.
+pub(crate) fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
+}

@@ -1,6 +1,7 @@
 //! Files on their way to the host: runs in a child of the agent, which stays this program.
 //!
-//! What is sent is what is there now; a file that changes meanwhile arrives as it was read.
+//! What is sent is what is there now; a file that changes meanwhile arrives as it was read, and
+//! one that is gone by then is left out.
 
 use std::collections::HashMap;
 use std::fs::{self, File, Metadata};
@@ -71,7 +72,7 @@ impl Sender {
     fn tree(&mut self, root: PathBuf) -> io::Result<()> {
         let mut pending = vec![(PathBuf::new(), root)];
         while let Some((path, from)) = pending.pop() {
-            if self.one(&path, &from).map_err(naming(&from))? {
+            if self.one_or_gone(&path, &from).map_err(naming(&from))? {
                 let children = children(&from).map_err(naming(&from))?;
                 let child = |name: PathBuf| (path.join(&name), from.join(&name));
                 pending.extend(children.into_iter().map(child));
@@ -79,6 +80,18 @@ impl Sender {
         }
         self.out.write_all(&Record::End.encode())?;
         self.out.flush()
+    }
+
+    /// Sends one entry, or that it has gone; whether it is a directory.
+    fn one_or_gone(&mut self, path: &Path, from: &Path) -> io::Result<bool> {
+        match self.one(path, from) {
+            // Nothing of it was sent: whatever looks for it does so before.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                self.put(&Record::LeftOut { path: path.as_os_str().len() }, path, b"")?;
+                Ok(false)
+            }
+            sent => sent,
+        }
     }
 
     /// Sends one entry; whether it is a directory.
@@ -104,14 +117,13 @@ impl Sender {
 
     fn file(&mut self, path: &Path, from: &Path, meta: &Metadata) -> io::Result<()> {
         let length = path.as_os_str().len();
-        if meta.nlink() > 1 {
-            let key = (meta.dev(), meta.ino());
-            if let Some(first) = self.first_names.get(&key) {
-                let first = first.as_os_str().as_bytes().to_vec();
-                let record = Record::HardLink { path: length, target: first.len() };
-                return self.put(&record, path, &first);
-            }
-            self.first_names.insert(key, path.to_owned());
+        let key = (meta.dev(), meta.ino());
+        if meta.nlink() > 1
+            && let Some(first) = self.first_names.get(&key)
+        {
+            let first = first.as_os_str().as_bytes().to_vec();
+            let record = Record::HardLink { path: length, target: first.len() };
+            return self.put(&record, path, &first);
         }
         // It may have become something else: neither a link is followed nor a pipe waited for.
         let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
@@ -119,6 +131,9 @@ impl Sender {
         let meta = file.metadata()?;
         if !meta.is_file() {
             return self.put(&Record::LeftOut { path: length }, path, b"");
+        }
+        if meta.nlink() > 1 {
+            self.first_names.insert((meta.dev(), meta.ino()), path.to_owned());
         }
         let record = Record::File { path: length, meta: entry(&meta), size: meta.len() };
         self.put(&record, path, b"")?;
@@ -174,7 +189,12 @@ fn stretch(file: &File, at: u64, size: u64) -> (u64, u64) {
 
 /// Names in a directory, the last one first, so that the first is taken next.
 fn children(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let names = fs::read_dir(directory)?.map(|entry| Ok(PathBuf::from(entry?.file_name())));
+    let entries = match fs::read_dir(directory) {
+        // It has been sent, and is empty now.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries?,
+    };
+    let names = entries.map(|entry| Ok(PathBuf::from(entry?.file_name())));
     let mut names = names.collect::<io::Result<Vec<_>>>()?;
     names.sort_unstable_by(|a, b| b.cmp(a));
     Ok(names)
@@ -189,4 +209,31 @@ fn entry(meta: &Metadata) -> EntryMeta {
 
 fn naming(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
     move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::fs::{MemfdFlags, memfd_create};
+
+    use super::*;
+
+    #[test]
+    fn what_has_gone_is_left_out_and_no_first_name() {
+        let memory = File::from(memfd_create("sent", MemfdFlags::CLOEXEC).unwrap());
+        let out = BufWriter::new(memory.try_clone().unwrap());
+        let mut sender = Sender { out, first_names: HashMap::new(), buffer: vec![0; MAX_PIECE] };
+        let gone = Path::new("/proc/self/there-is-no-such-file");
+        assert!(!sender.one_or_gone(Path::new("d/gone"), gone).unwrap());
+        // One that goes between the look at it and the opening of it.
+        let meta = fs::metadata("/proc/self").unwrap();
+        assert!(sender.file(Path::new("d/gone"), gone, &meta).is_err());
+        assert!(sender.first_names.is_empty());
+        assert!(children(gone).unwrap().is_empty());
+        sender.out.flush().unwrap();
+        let mut memory = memory;
+        memory.rewind().unwrap();
+        let mut sent = Vec::new();
+        memory.read_to_end(&mut sent).unwrap();
+        assert_eq!(sent, [&Record::LeftOut { path: 6 }.encode()[..], b"d/gone"].concat());
+    }
 }

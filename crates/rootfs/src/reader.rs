@@ -132,6 +132,7 @@ impl Ext4 {
     pub fn lookup(&self, path: &[u8], follow: Follow) -> Result<Node, ReadError> {
         let shown = || String::from_utf8_lossy(path).into_owned();
         within(path.len() as u64, TARGET_MAX, "bytes in a path")?;
+        self.blocks.begin();
         let mut above: Vec<Inode> = Vec::new();
         let mut at = Inode::read(&self.blocks, ROOT)?;
         let mut pending: VecDeque<Vec<u8>> = parts(path).collect();

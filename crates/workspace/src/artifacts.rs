@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use microagent_rootfs::{Ext4, Follow, NodeKind, Target};
+use microagent_rootfs::{Ext4, Follow, NodeKind, ReadError, Target};
 use serde::{Deserialize, Serialize};
 
 use crate::directory::{MANIFEST, WorkspaceDir};
@@ -44,16 +44,26 @@ struct Kept {
 /// Where there is no such workspace, it is in use, or its disk cannot be read.
 pub fn artifacts(state: &StateDir, name: &Name) -> Result<Vec<Artifact>, RunError> {
     let kept = Kept::open(state, name)?;
-    let one = |output: &OutputRequest| {
-        let node = kept.disk.lookup(output.path.as_bytes(), Follow::Yes).ok();
-        Artifact {
+    let one = |output: &OutputRequest| -> Result<Artifact, RunError> {
+        let node = there(kept.disk.lookup(output.path.as_bytes(), Follow::Yes));
+        let node = node.map_err(|source| RunError::Read { image: kept.image.clone(), source })?;
+        Ok(Artifact {
             name: output.name.to_string(),
             path: output.path.clone(),
             kind: node.as_ref().map(|node| node.kind().word()),
             size: node.filter(|n| n.kind() == NodeKind::File).map(|node| node.meta().size),
-        }
+        })
     };
-    Ok(kept.outputs.iter().map(one).collect())
+    kept.outputs.iter().map(one).collect()
+}
+
+/// What was found; that there is nothing is no failure, all else is.
+fn there<T>(found: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
+    match found {
+        Ok(found) => Ok(Some(found)),
+        Err(ReadError::NotFound(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// Copies outputs of a kept workspace, all or those that are named, into a directory.
@@ -104,5 +114,23 @@ impl Kept {
         let disk =
             Ext4::open(&image).map_err(|source| RunError::Read { image: image.clone(), source })?;
         Ok(Self { disk, image, outputs: manifest.outputs, _directory: directory })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_not_there_is_missing() {
+        assert!(matches!(there(Ok(1)), Ok(Some(1))));
+        assert!(matches!(there::<()>(Err(ReadError::NotFound("/x".into()))), Ok(None)));
+        for error in [
+            ReadError::Corrupt("twice".into()),
+            ReadError::Limit { what: "names", limit: 2 },
+            ReadError::Unsupported("block maps".into()),
+        ] {
+            assert!(there::<()>(Err(error)).is_err());
+        }
     }
 }

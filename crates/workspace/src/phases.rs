@@ -7,8 +7,8 @@ use serde::Serialize;
 /// One step with its duration.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Phase {
-    /// The step: `mediation`, `resolve`, `rootfs`, `choose`, `kernel`, `create`, `boot`, `mount`, `setup`,
-    /// `command`, `unwind`.
+    /// The step: `mediation`, `resolve`, `rootfs`, `kernel`, `choose`, `disk`, `create`, `boot`,
+    /// `mount`, `setup`, `command`, `outputs`, `unwind`.
     pub name: &'static str,
     /// Its duration in milliseconds of wall clock.
     pub ms: f64,

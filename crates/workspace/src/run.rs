@@ -1,7 +1,8 @@
 //! The run flow: from a request to the end of its command.
 //!
 //! ```text
-//! resolve ─► rootfs ─► choose ─► kernel ─► create ─► boot ─► mount ─► setup ─► command ─► unwind
+//! resolve ─► rootfs ─► kernel ─► choose ─► disk ─► create ─► boot ─► mount ─► setup ─► command
+//!     ─► outputs ─► unwind
 //! ```
 //! Each step is a phase of the report. Whatever happens, [`unwind`](Flow::unwind) runs, in
 //! the reverse order of what was made. Should this process be killed, the life pipe does the

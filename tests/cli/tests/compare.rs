@@ -165,6 +165,9 @@ fn what_makes_no_sense_for_many_runs_is_refused() {
     check(&["compare", "--supervisor", "no-such", &reference, "true"], &["no-such"]);
     check(&["compare", "--supervisor", "/no/such", &reference, "true"], &["/no/such"]);
     check(&["compare", "--supervisor", "qemu", "--keep", &reference], &["--keep", "compare"]);
+    let to = ["--output", "n=/x", "--output-dir", "there"];
+    let outputs = [&["compare", "--supervisor", "qemu"][..], &to, &[reference.as_str()]].concat();
+    check(&outputs, &["--output-dir", "compare"]);
     check(&["compare", "--supervisor", "qemu", "--iterations", "0", &reference], &["0"]);
     check(&["compare", "--supervisor", "qemu", "--fail-if", "p50>1%", &reference], &["--baseline"]);
     check(&["run", "--supervisor", "a", "--supervisor", "b", &reference], &["more than once"]);

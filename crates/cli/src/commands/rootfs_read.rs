@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use crate::args::{Global, ImagePath, RootfsExtractArgs, RootfsLsArgs};
 use crate::failure::Failure;
-use crate::output::{print, print_json, table};
+use crate::output::{print, print_json, printable, table};
 use crate::run::told_left_out;
 
 /// Bytes that a list takes: an image may give every name the longest target.
@@ -147,9 +147,4 @@ pub(super) fn extract(args: &RootfsExtractArgs, global: &Global) -> Result<u8, F
 fn failed(image: &Path) -> impl FnOnce(ReadError) -> Failure {
     let image = image.to_owned();
     |source| Failure::from(RunError::Read { image, source })
-}
-
-/// Names of an image were chosen by a stranger.
-fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { '?' } else { c }).collect()
 }

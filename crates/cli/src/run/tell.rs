@@ -10,7 +10,7 @@ use super::outputs::told_outputs;
 use super::sinks::{Capture, captured};
 use crate::args::{Global, RunArgs};
 use crate::failure::{EXIT_USAGE, Failure};
-use crate::output::{print, print_json, say, table};
+use crate::output::{print, print_json, printable, say, table};
 
 /// Tells how a run ended and gives the exit code of the program.
 pub(super) fn ending(
@@ -59,7 +59,7 @@ fn failure_of(ending: &Ending, args: &RunArgs) -> Option<Failure> {
     use microagent_workspace::ExitStatus;
     match ending {
         Ending::Command(ExitStatus::NotStarted { message, .. }) => {
-            Some(Failure { kind: "not_found".into(), message: message.clone(), hint: None })
+            Some(Failure { kind: "not_found".into(), message: printable(message), hint: None })
         }
         Ending::Command(_) | Ending::Interrupted { .. } => None,
         Ending::Setup { number, line, status } => Some(Failure {

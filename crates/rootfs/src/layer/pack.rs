@@ -3,10 +3,12 @@
 //! What is read back is held to the same limits as any archive, so nothing here needs any.
 
 use std::collections::HashMap;
+use std::fs::File;
 use std::io::{self, Write};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::OFlags;
 use tar::{Builder, EntryType, Header};
 
 use super::feed::{BUFFER, Producer};
@@ -69,8 +71,32 @@ impl<'p> Packer<'p> {
             }
             self.first_names.insert((meta.dev(), meta.ino()), name.to_owned());
         }
-        self.archive.append_path_with_name(path, name)?;
+        if kind.is_file() {
+            self.file(name, path)?;
+        } else {
+            self.archive.append_path_with_name(path, name)?;
+        }
         Ok(kind.is_dir())
+    }
+
+    /// Packs a file. The archive says its length first, and takes what comes then: all that
+    /// follows would be read at the wrong places.
+    fn file(&mut self, name: &Path, path: &Path) -> io::Result<()> {
+        // It may have become something else: neither a link is followed nor a pipe waited for.
+        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
+        let mut file = File::options().read(true).custom_flags(flags.bits() as i32).open(path)?;
+        let before = file.metadata()?;
+        if !before.is_file() {
+            return Err(io::Error::other("it has become something else while it was packed"));
+        }
+        self.archive.append_file(name, &mut file)?;
+        let (before, after) = (before.len(), file.metadata()?.len());
+        if before != after {
+            return Err(io::Error::other(format!(
+                "it had {before} bytes when it was begun to be packed, and {after} after that"
+            )));
+        }
+        Ok(())
     }
 }
 
@@ -98,5 +124,49 @@ impl Write for Sink<'_> {
         let bytes = std::mem::replace(&mut self.buffer, Vec::with_capacity(BUFFER));
         // Whoever read it has seen enough.
         self.producer.packed(bytes).map_err(|()| io::ErrorKind::BrokenPipe.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Limits;
+    use crate::layer::feed::{Feed, Hashing};
+
+    /// Changes a file to this length while it is packed, by which nobody reads yet.
+    fn check(length: Option<u64>, says: Option<&str>) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        // More than the buffers between the two hold.
+        let size = 64 * BUFFER as u64;
+        std::fs::write(&path, vec![7_u8; size as usize]).unwrap();
+        let limits = Limits::default();
+        let progress = |_: u64| ();
+        let (mut feed, producer) = Feed::new(&limits, &progress);
+        let read = std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // Ends with the thread, as where it is used.
+                let producer = producer;
+                pack(dir.path(), &producer);
+            });
+            feed.begin(Hashing::Off);
+            assert!(!feed.peek().unwrap().is_empty());
+            if let Some(length) = length {
+                File::options().write(true).open(&path).unwrap().set_len(length).unwrap();
+            }
+            feed.finish()
+        });
+        let said = read.err().map(|fault| format!("{fault:?}"));
+        match (&said, says) {
+            (Some(said), Some(says)) => assert!(said.contains(says), "{said}"),
+            (said, says) => assert_eq!(said.as_deref(), says),
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_its_length_is_not_packed() {
+        check(None, None);
+        check(Some(100 * BUFFER as u64), Some("and 52428800 after that"));
+        check(Some(1), Some("and 1 after that"));
     }
 }

@@ -3,12 +3,20 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ReadError;
+use super::error::within;
 use super::superblock::{self, Superblock};
 
 /// First bytes of a block that stands escaped in the journal.
 const ESCAPED: [u8; 4] = 0xc03b_3998_u32.to_be_bytes();
+
+/// How often all of an image may be read for one thing that is asked of it. Files may share
+/// blocks that no sound image shares; an inode is read with all that stand in its block.
+const TIMES: u64 = 16;
+/// What may be read of the smallest image, in bytes.
+const LEAST: u64 = 1 << 30;
 
 /// Where the journal keeps what belongs into another block.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +33,8 @@ pub(super) struct Blocks {
     image: File,
     pub(super) superblock: Superblock,
     newer: BTreeMap<u64, Newer>,
+    /// Bytes read since the last question.
+    pub(super) read: AtomicU64,
 }
 
 /// Reads and checks the superblock, and that the file is as long as it says.
@@ -45,7 +55,12 @@ pub(super) fn superblock(image: &File) -> Result<Superblock, ReadError> {
 
 impl Blocks {
     pub(super) fn new(image: File, superblock: Superblock) -> Self {
-        Self { image, superblock, newer: BTreeMap::new() }
+        Self { image, superblock, newer: BTreeMap::new(), read: AtomicU64::new(0) }
+    }
+
+    /// Something else is asked of the image.
+    pub(super) fn begin(&self) {
+        self.read.store(0, Ordering::Relaxed);
     }
 
     /// From now on reads these blocks from the journal.
@@ -71,6 +86,10 @@ impl Blocks {
         if end.is_none() {
             return Err(ReadError::Corrupt(format!("there is no block {block}")));
         }
+        let length = into.len() as u64;
+        let read = self.read.fetch_add(length, Ordering::Relaxed).saturating_add(length);
+        let limit = self.superblock.length().saturating_mul(TIMES).saturating_add(LEAST);
+        within(read, limit, "bytes read of it")?;
         self.in_place(block, into)?;
         for (number, newer) in self.newer.range(block..block + count) {
             let at = (number - block) as usize * self.size();

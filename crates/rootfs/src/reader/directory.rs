@@ -55,12 +55,13 @@ fn each(blocks: &Blocks, directory: &Inode, take: &mut Take<'_>) -> Result<(), R
         return Err(ReadError::Kind { path, found: directory.kind.name() });
     }
     within(directory.meta.size, BYTES_MAX, "bytes in a directory")?;
-    let mut going = true;
-    extents::read(blocks, directory, &mut |_, bytes| {
+    extents::read_while(blocks, directory, &mut |_, bytes| {
         for block in bytes.chunks(blocks.size()) {
-            going = going && entries(directory.number, block, take)?;
+            if !entries(directory.number, block, take)? {
+                return Ok(false);
+            }
         }
-        Ok(())
+        Ok(true)
     })
 }
 

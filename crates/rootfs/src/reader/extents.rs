@@ -17,6 +17,9 @@ const UNWRITTEN: u16 = 0x8000;
 /// Bytes read at a time.
 const BUFFER: usize = 1 << 20;
 
+/// Takes a piece of a file, with its offset, and says whether to go on.
+type TakeWhile<'t> = dyn FnMut(u64, &[u8]) -> Result<bool, ReadError> + 't;
+
 /// A run of blocks of a file that were written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Extent {
@@ -38,6 +41,15 @@ pub(super) fn of(blocks: &Blocks, inode: &Inode) -> Result<Vec<Extent>, ReadErro
 
 /// Gives a file's data to `take`, piece by piece.
 pub(super) fn read(blocks: &Blocks, inode: &Inode, take: &mut Take<'_>) -> Result<(), ReadError> {
+    read_while(blocks, inode, &mut |offset, bytes| take(offset, bytes).map(|()| true))
+}
+
+/// Gives a file's data to `take`, piece by piece, until that says false.
+pub(super) fn read_while(
+    blocks: &Blocks,
+    inode: &Inode,
+    take: &mut TakeWhile<'_>,
+) -> Result<(), ReadError> {
     let size = blocks.size();
     let mut buffer = Vec::new();
     for extent in of(blocks, inode)? {
@@ -51,7 +63,9 @@ pub(super) fn read(blocks: &Blocks, inode: &Inode, take: &mut Take<'_>) -> Resul
             let count = (extent.length - done).min((BUFFER / size) as u32);
             buffer.resize(count as usize * size, 0);
             blocks.fill(extent.physical + u64::from(done), &mut buffer)?;
-            take(offset, &buffer[..left.min(buffer.len() as u64) as usize])?;
+            if !take(offset, &buffer[..left.min(buffer.len() as u64) as usize])? {
+                return Ok(());
+            }
             done += count;
         }
     }

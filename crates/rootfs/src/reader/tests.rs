@@ -123,6 +123,25 @@ fn names_that_wait_take_no_more_memory_than_there_is_for_them() {
 }
 
 #[test]
+fn one_question_reads_an_image_only_so_often() {
+    let dir = tempfile::tempdir().unwrap();
+    let tree = sample(dir.path());
+    let Some(path) = image(dir.path(), &tree, &["-b", "4096"]) else { return };
+    let ext4 = Ext4::open(&path).unwrap();
+    let file = ext4.lookup(b"/d/e/large", Follow::Yes).unwrap();
+    let limit = 16 * (256 << 20) + (1 << 30);
+    let read_at = |so_far: u64| {
+        ext4.blocks.read.store(so_far, std::sync::atomic::Ordering::Relaxed);
+        ext4.read(&file, &mut |_, _| Ok(()))
+    };
+    read_at(limit - (4 << 20)).unwrap();
+    let failed = read_at(limit - (2 << 20)).unwrap_err();
+    assert!(matches!(failed, ReadError::Limit { what: "bytes read of it", .. }), "{failed}");
+    // The next is another one.
+    assert_eq!(text(&ext4, "/d/small").unwrap(), "small\n");
+}
+
+#[test]
 fn links_are_followed_inside_the_image() {
     let dir = tempfile::tempdir().unwrap();
     let tree = sample(dir.path());

@@ -41,6 +41,7 @@ impl Ext4 {
         mut target: Target,
         mut budget: Budget,
     ) -> Result<Extracted, ReadError> {
+        self.blocks.begin();
         let mut entered = HashSet::new();
         let mut names: HashMap<u32, Vec<u8>> = HashMap::new();
         let (parent, name) = (Rc::<[u8]>::from([]), Vec::new());

@@ -64,7 +64,8 @@ impl<R: Read> Receiver<R> {
             }
             Record::LeftOut { path } => {
                 let path = self.bytes(path)?;
-                self.target.leave_out(&path, "no file, directory or link")
+                self.target
+                    .leave_out(&path, "no file, directory or link, or gone before it was read")
             }
             Record::Data { .. } | Record::End => Ok(()),
         }
