@@ -16,6 +16,7 @@ use microagent_guest_protocol::Mount;
 use microagent_machine::{Access, Disk, DiskId};
 use microagent_rootfs::Owners;
 
+pub use locks::check_unused;
 pub use mount_point::{InvalidMountPoint, MountPoint};
 
 use crate::plan::RESERVED_IDS;

@@ -28,7 +28,9 @@ mod run;
 mod state_dir;
 
 pub use artifacts::{Artifact, artifacts, get_artifacts};
-pub use attach::{DiskRequest, DiskSource, InvalidMountPoint, MountPoint, check_names};
+pub use attach::{
+    DiskRequest, DiskSource, InvalidMountPoint, MountPoint, check_names, check_unused,
+};
 pub use base_disk::prune_bases;
 pub use command::CommandRequest;
 pub use config::{Config, ConfigError};

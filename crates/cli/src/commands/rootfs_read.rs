@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use microagent_rootfs::{Ext4, Follow, Node, NodeKind, ReadError, Target};
-use microagent_workspace::RunError;
+use microagent_workspace::{RunError, check_unused};
 use serde::Serialize;
 
 use crate::args::{Global, ImagePath, RootfsExtractArgs, RootfsLsArgs};
@@ -31,6 +31,7 @@ struct Listed {
 
 /// Lists a directory, or one thing that is none.
 pub(super) fn ls(args: &RootfsLsArgs, global: &Global) -> Result<u8, Failure> {
+    check_unused(&args.image)?;
     let listed = listed(args).map_err(failed(&args.image))?;
     if global.json {
         print_json(&listed);
@@ -94,6 +95,7 @@ fn item(disk: &Ext4, name: &[u8], node: &Node) -> Result<Listed, ReadError> {
 
 /// Prints a file, its holes as zeros.
 pub(super) fn cat(args: &ImagePath) -> Result<u8, Failure> {
+    check_unused(&args.image)?;
     let mut stdout = io::stdout().lock();
     let printed = write_file(args, &mut stdout);
     match printed {
@@ -128,6 +130,7 @@ fn zeros(out: &mut impl Write, count: u64) -> io::Result<()> {
 /// Copies a file or directory out.
 pub(super) fn extract(args: &RootfsExtractArgs, global: &Global) -> Result<u8, Failure> {
     let ImagePath { image, path } = &args.from;
+    check_unused(image)?;
     let extracted = Ext4::open(image).and_then(|disk| {
         let node = disk.lookup(path.as_bytes(), Follow::Yes)?;
         disk.extract(node, Target::begin(&args.to)?)

@@ -6,15 +6,32 @@
 
 use std::fs::File;
 use std::io;
+use std::path::Path;
 
 use microagent_machine::Access;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
+use crate::RunError;
+
 /// The first byte that is locked by itself.
 const FIRST: i64 = 100;
 /// The byte that is locked by whoever writes.
 const WRITTEN: i64 = FIRST + 1;
+
+/// Refuses an image that a machine writes to: what was read of it would be neither what it was
+/// nor what it will be.
+///
+/// # Errors
+/// `InUse`, or why that cannot be told. One that cannot be opened is left to whoever reads it.
+pub fn check_unused(image: &Path) -> Result<(), RunError> {
+    let Ok(file) = File::open(image) else { return Ok(()) };
+    match in_use(&file, Access::ReadOnly) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(RunError::InUse(image.display().to_string())),
+        Err(e) => Err(RunError::state(format!("cannot see who uses {}", image.display()), e)),
+    }
+}
 
 /// Whether somebody uses the image in a way that excludes this one.
 pub(super) fn in_use(image: &File, access: Access) -> io::Result<bool> {
@@ -61,6 +78,7 @@ mod tests {
         fcntl(image.as_file(), FcntlArg::F_OFD_SETLK(&lock)).unwrap();
         let other = File::options().read(true).write(true).open(image.path()).unwrap();
         let got = |access| !in_use(&other, access).unwrap();
+        assert_eq!(check_unused(image.path()).is_ok(), reads, "{kind} {start} {length}");
         let got = (got(Access::ReadOnly), got(Access::ReadWrite));
         assert_eq!(got, (reads, writes), "{kind} {start} {length}");
     }
