@@ -9,8 +9,8 @@
 //! vsock listen PORT TEXT    as call, but reads to the end first and sends afterwards
 //! vsock send PORT LEN       sends so many bytes of the pattern, and says `got=` as above
 //! vsock receive PORT        sends `<`, and says `received=` and how many bytes of the pattern came
-//! vsock crowd PORT N TEXT   as call, N times at once; says `same=` and how many of the
-//!                           answers are like the first, which it says too
+//! vsock crowd PORT N TEXT   as call, N times at once; says `same=` and how many answers have
+//!                           the last line of the first, which it says too
 //! vsock hold PORT N         connects N times and sends a byte on each; says `answered=` and
 //!                           `ended=`, how many of them got one back and how many an end.
 //!                           Then sends on all of them until nothing more is taken, says
@@ -127,8 +127,10 @@ fn crowd(port: u32, count: usize, text: &str) -> io::Result<()> {
             talking.into_iter().map(|t| t.join().map_err(|_| io::Error::other("panic"))?);
         joined.collect::<io::Result<Vec<_>>>()
     })?;
-    let first = answers.first().map_or("", |answer| answer);
-    let same = answers.iter().filter(|answer| *answer == first).count();
+    // What stands before may tell the time.
+    let lasts: Vec<_> = answers.iter().map(|answer| answer.lines().next_back()).collect();
+    let first = lasts.first().copied().flatten().unwrap_or_default();
+    let same = lasts.iter().filter(|last| **last == Some(first)).count();
     println!("same={same}\n{first}");
     Ok(())
 }
