@@ -11,6 +11,7 @@ mod isolation;
 mod lifetime;
 mod limits;
 mod moment;
+mod network;
 mod parts;
 mod pause;
 mod probe;
@@ -36,6 +37,7 @@ pub fn cases() -> Vec<Case> {
         ending::CASES,
         devices::CASES,
         vsock::CASES,
+        network::CASES,
         transcript::CASES,
         pause::CASES,
         parts::CASES,
