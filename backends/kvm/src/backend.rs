@@ -1,22 +1,17 @@
 //! The backend: what the native monitor can do here, and machines of it.
 
-use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
-
 use async_trait::async_trait;
 use microagent_backend::{
     Acceleration, Backend, Capabilities, Error, ErrorKind, IsolationPlan, Lifetime, Limits,
     Machine, PowerOff, Result, RunDir,
 };
-use microagent_guarded::{
-    INSTALL_PASST, KvmProbe, absolute_dir, admitted, landlock_works, locate_passt, memory,
-};
+use microagent_guarded::{KvmProbe, absolute_dir, admitted, landlock_works, memory};
 use microagent_machine::{Arch, Feature, MachineSpec, MiB};
 use microagent_vmm_protocol::{MAX_MEMORY_MIB, MAX_VCPUS, VIRTIO_SLOTS};
 
 use crate::KvmOptions;
 use crate::acceleration::decide;
-use crate::build::{Parts, build};
+use crate::build::build;
 use crate::machine::KvmMachine;
 
 /// The name by which users choose it.
@@ -50,8 +45,7 @@ impl KvmBackend {
         Self { options, probe }
     }
 
-    /// What can be done here, and with which passt.
-    async fn find(&self) -> Result<(Capabilities, Option<PathBuf>)> {
+    async fn capabilities(&self) -> Result<Capabilities> {
         let monitor = &self.options.monitor;
         if !monitor.is_file() {
             let message = format!("there is no monitor program {}", monitor.display());
@@ -59,20 +53,16 @@ impl KvmBackend {
                 .with_hint("install microagent-vmm beside microagent"));
         }
         let report = self.probe.report(monitor).await?;
-        let passt = locate_passt().ok();
-        let acceleration = decide(report, self.options.emulated)?;
-        Ok((capabilities(acceleration, passt.as_deref()), passt))
+        Ok(capabilities(decide(report, self.options.emulated)?))
     }
 }
 
-fn capabilities(acceleration: Acceleration, passt: Option<&Path>) -> Capabilities {
-    let remedy = passt.is_none().then(|| (Feature::UserNet, INSTALL_PASST.to_owned()));
+fn capabilities(acceleration: Acceleration) -> Capabilities {
     Capabilities {
         backend: NAME.into(),
         version: env!("CARGO_PKG_VERSION").into(),
         architectures: vec![Arch::X86_64],
-        features: FEATURES.iter().copied().chain(passt.map(|_| Feature::UserNet)).collect(),
-        remedies: BTreeMap::from_iter(remedy),
+        features: FEATURES.iter().copied().collect(),
         limits: Limits {
             vcpus: MAX_VCPUS.into(),
             memory: memory().min(MiB(MAX_MEMORY_MIB)),
@@ -97,7 +87,7 @@ impl Backend for KvmBackend {
     }
 
     async fn probe(&self) -> Result<Capabilities> {
-        Ok(self.find().await?.0)
+        self.capabilities().await
     }
 
     async fn create(
@@ -106,11 +96,9 @@ impl Backend for KvmBackend {
         dir: &RunDir,
         lifetime: Lifetime,
     ) -> Result<Box<dyn Machine>> {
-        let (capabilities, passt) = self.find().await?;
-        let boot = admitted(spec, &capabilities)?;
+        let boot = admitted(spec, &self.capabilities().await?)?;
         let dir = absolute_dir(dir)?;
-        let parts = Parts { vmm: &self.options.monitor, passt: passt.as_deref() };
-        Ok(Box::new(build(&parts, spec, boot, &dir, lifetime).await?))
+        Ok(Box::new(build(&self.options.monitor, spec, boot, &dir, lifetime).await?))
     }
 
     async fn open(&self, dir: &RunDir) -> Result<Box<dyn Machine>> {

@@ -39,7 +39,6 @@ impl Bench {
             memory: MiB(16),
             disks: Vec::new(),
             vsock: None,
-            net: None,
             rng: false,
             boot: Some(guests.boot(top.path(), &script).unwrap()),
         };

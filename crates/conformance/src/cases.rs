@@ -11,7 +11,6 @@ mod isolation;
 mod lifetime;
 mod limits;
 mod moment;
-mod network;
 mod parts;
 mod pause;
 mod probe;
@@ -37,7 +36,6 @@ pub fn cases() -> Vec<Case> {
         ending::CASES,
         devices::CASES,
         vsock::CASES,
-        network::CASES,
         transcript::CASES,
         pause::CASES,
         parts::CASES,

@@ -28,7 +28,6 @@ mod remains;
 mod reports;
 mod request;
 mod sockets;
-mod user_net;
 mod watched;
 mod words;
 
@@ -52,5 +51,4 @@ pub use remains::Remains;
 pub use reports::{Reports, Started};
 pub use request::{absolute_dir, admitted, max_file_size};
 pub use sockets::SocketDir;
-pub use user_net::{GATEWAY, Gateway, INSTALL_PASST, PASST, locate_passt};
 pub use words::{in_words, one_line};

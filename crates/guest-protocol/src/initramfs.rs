@@ -132,7 +132,6 @@ mod tests {
             on_disconnect: OnDisconnect::PowerOff,
             power_off: PowerOff::Reset,
             hostname: "guest".to_owned(),
-            network: None,
             root: RootDisk::Plain { disk: "root".to_owned(), grow: false },
             mounts: Vec::new(),
             loopback_ports: Vec::new(),

@@ -78,7 +78,6 @@ fn every_device(vcpus: u32) {
     let spec = MachineSpec {
         disks: vec![host.root(), host.data()],
         vsock: Some(Vsock { cid: Cid::GUEST }),
-        net: None,
         rng: true,
         ..host.spec(&Script::new(steps(), End::PowerOff), vcpus)
     };
@@ -171,7 +170,6 @@ impl Host {
             memory: MEMORY,
             disks: Vec::new(),
             vsock: None,
-            net: None,
             rng: false,
             boot: Some(boot),
         }

@@ -28,7 +28,6 @@ use crate::life::Life;
 use crate::log::chain;
 use crate::signals;
 use crate::spec::{self, SpecError};
-pub(crate) use last_words::LastWords;
 
 /// Why nothing was started.
 #[derive(Debug, thiserror::Error)]

@@ -90,7 +90,6 @@ fn anything() -> MachineSpec {
         memory: MiB(1),
         disks: Vec::new(),
         vsock: None,
-        net: None,
         rng: false,
         boot: None,
     }

@@ -10,10 +10,8 @@ use serde::Serialize;
 
 use super::Flow;
 use crate::command::{ImageDefaults, argv};
-use crate::network::PlannedNetwork;
 use crate::plan::{RootFiles, RootMode, machine_spec};
 use crate::progress::ForImages;
-use crate::resolver::HostResolver;
 use crate::{
     DiskRequest, ReportedMediation, RunError, RunIo, RunRequest, Tools, attach, base_disk,
 };
@@ -29,7 +27,6 @@ pub(super) struct Prepared {
     pub(super) mode: RootMode,
     pub(super) choice: Choice,
     pub(super) kernel: Kernel,
-    pub(super) network: PlannedNetwork,
 }
 
 impl Flow<'_> {
@@ -49,16 +46,14 @@ impl Flow<'_> {
         let mode = root_mode(self.request, &kernel);
         self.phases.end("kernel");
 
-        let network = PlannedNetwork::new(&self.request.network, HostResolver::read);
-        let choice = choose(self.request, self.tools, stand_in(mode), &network);
-        let choice = io.interrupts.guard(choice).await?;
+        let choice = io.interrupts.guard(choose(self.request, self.tools, stand_in(mode))).await?;
         self.report.backend = Some(choice.backend.name().to_owned());
         self.report.backend_reason = choice.reasons.last().map(|reason| reason.text.clone());
         for Reason { backend, text } in &choice.reasons {
             tracing::info!(backend, reason = text, "supervisor");
         }
         self.phases.end("choose");
-        Ok(Prepared { defaults, argv, base, mode, choice, kernel, network })
+        Ok(Prepared { defaults, argv, base, mode, choice, kernel })
     }
 
     async fn resolve(&self, io: &mut RunIo) -> Result<Image, RunError> {
@@ -101,10 +96,9 @@ async fn choose(
     request: &RunRequest,
     tools: &Tools,
     root: RootFiles,
-    network: &PlannedNetwork,
 ) -> Result<Choice, microagent_backend::Error> {
     let attached: Vec<_> = request.disks.iter().map(DiskRequest::stand_in).collect();
-    let spec = machine_spec(&request.resources, &root, &attached, network);
+    let spec = machine_spec(&request.resources, &root, &attached);
     tools.registry.choose(&request.supervisor, &spec).await
 }
 
@@ -185,9 +179,8 @@ pub async fn dry_run(request: &RunRequest, tools: &Tools) -> Result<DryRun, RunE
         RootMode::Copy => RootFiles::Copy { disk: base },
         RootMode::Layered => RootFiles::Layered { base, scratch: PathBuf::from("scratch") },
     };
-    let network = PlannedNetwork::new(&request.network, HostResolver::read);
     let attached: Vec<_> = request.disks.iter().map(DiskRequest::stand_in).collect();
-    let spec = machine_spec(&request.resources, &root, &attached, &network);
+    let spec = machine_spec(&request.resources, &root, &attached);
     let choice = tools.registry.choose(&request.supervisor, &spec).await?;
     let Capabilities { backend, version, .. } = &choice.capabilities;
     let command = match &image {
