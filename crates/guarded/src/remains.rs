@@ -35,6 +35,10 @@ impl Remains {
         // Where it cannot be watched, what is there by now must do.
         let _ = tokio::time::timeout(FOLLOW_WITHIN, appears(dir.path(), &path, guard)).await;
         let text = read_bounded(&path, MAX_REPORT_LEN as u64).ok();
+        if text.is_none() {
+            // What it recorded may be gone again while it still removes the directory.
+            let _ = tokio::time::timeout(FOLLOW_WITHIN, guard.ended()).await;
+        }
         let failed = read_bounded(&dir.file(files::FAILED), MAX_RECORD_LEN).ok();
         Self {
             exit: text.and_then(|text| serde_json::from_slice(&text).ok()),
