@@ -15,6 +15,7 @@ mod run;
 mod signals;
 mod terminal;
 mod tools;
+mod umask;
 
 use std::process::ExitCode;
 
@@ -24,8 +25,7 @@ use crate::args::Cli;
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
-    // Whatever is made, by this program or by one that it starts, is its user's alone.
-    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    umask::make_private();
     let json = std::env::args().take_while(|arg| arg != "--").any(|arg| arg == "--json");
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -46,8 +46,8 @@ const BLOCK: usize = 4096;
 /// What becomes of a file's metadata on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TargetMeta {
-    /// Permission bits; others are not taken over, nor those that the process gives to nobody
-    /// by its umask, and the owner's own right to it is never missing.
+    /// Permission bits; others are not taken over, nor those that the target's umask gives to
+    /// nobody, and the owner's own right to it is never missing.
     pub mode: u32,
     /// Modification time: seconds since 1970 and nanoseconds.
     pub mtime: (i64, u32),
@@ -95,11 +95,12 @@ pub struct TargetFile {
 }
 
 impl Target {
-    /// Begins a tree that is to be at `place`, which must not exist; its directory must.
+    /// Begins a tree that is to be at `place`, which must not exist; its directory must. No file
+    /// of it has a permission bit that is in `umask`.
     ///
     /// # Errors
     /// [`ReadError::Io`]
-    pub fn begin(place: &Path) -> Result<Self, ReadError> {
+    pub fn begin(place: &Path, umask: u32) -> Result<Self, ReadError> {
         let failed = || ReadError::io(format!("making {}", place.display()));
         if place.symlink_metadata().is_ok() {
             return Err(failed()(io::Error::from(io::ErrorKind::AlreadyExists)));
@@ -107,7 +108,7 @@ impl Target {
         let staging = Staging::make(place).map_err(failed())?;
         let place = place.to_owned();
         let (done, spent) = (Extracted::default(), Spent::default());
-        Ok(Self { place, staging, umask: umask(), done, spent, directories: Vec::new() })
+        Ok(Self { place, staging, umask, done, spent, directories: Vec::new() })
     }
 
     /// Makes a directory. An empty path is the target itself.
@@ -287,14 +288,6 @@ impl Target {
             ReadError::Io { doing, source: error.into() }
         }
     }
-}
-
-/// Permission bits that this process gives to nobody; where that is unknown, none but its own
-/// user's are given.
-fn umask() -> u32 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status.lines().find_map(|line| line.strip_prefix("Umask:"));
-    mask.and_then(|mask| u32::from_str_radix(mask.trim(), 8).ok()).unwrap_or(0o077)
 }
 
 /// Writes all but blocks of zeros.

@@ -66,7 +66,8 @@ fn there<T>(found: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
     }
 }
 
-/// Copies outputs of a kept workspace, all or those that are named, into a directory.
+/// Copies outputs of a kept workspace, all or those that are named, into a directory, without
+/// the permission bits in `umask`.
 ///
 /// # Errors
 /// As [`artifacts`]; `Usage` for names that it does not declare, and where one is in the way.
@@ -76,6 +77,7 @@ pub fn get_artifacts(
     name: &Name,
     wanted: &[String],
     directory: &Path,
+    umask: u32,
 ) -> Result<Vec<ReportedOutput>, RunError> {
     let kept = Kept::open(state, name)?;
     let unknown =
@@ -96,7 +98,7 @@ pub fn get_artifacts(
     let get = |output: &OutputRequest| {
         let place = directory.join(output.name.as_str());
         let node = kept.disk.lookup(output.path.as_bytes(), Follow::Yes);
-        let got = node.and_then(|node| kept.disk.extract(node, Target::begin(&place)?));
+        let got = node.and_then(|node| kept.disk.extract(node, Target::begin(&place, umask)?));
         let got = got.map_err(|e| format!("{}: {}", kept.image.display(), chain(&e)));
         output.report(place, got)
     };

@@ -56,6 +56,8 @@ pub struct RunRequest {
     pub disks: Vec<DiskRequest>,
     /// What is wanted of the guest's files.
     pub outputs: Vec<OutputRequest>,
+    /// Permission bits that outputs give to nobody on the host.
+    pub umask: u32,
     /// Where they are put when the command has ended.
     pub output_dir: Option<PathBuf>,
     /// Which backend.

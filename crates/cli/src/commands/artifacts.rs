@@ -8,7 +8,7 @@ use crate::args::{ArtifactsCommand, Global};
 use crate::failure::Failure;
 use crate::output::{print, print_json, table};
 use crate::run::told_outputs;
-use crate::tools;
+use crate::{tools, umask};
 
 pub(crate) fn run(command: ArtifactsCommand, global: &Global) -> Result<u8, Failure> {
     let state = StateDir::peek(tools::state_path(global)?)?;
@@ -46,7 +46,7 @@ fn get(
     to: &Path,
     global: &Global,
 ) -> Result<u8, Failure> {
-    let got = get_artifacts(state, name, wanted, to)?;
+    let got = get_artifacts(state, name, wanted, to, umask::callers())?;
     let failure = told_outputs(&got, global);
     if global.json {
         print_json(&serde_json::json!({ "outputs": got, "error": failure }));

@@ -11,6 +11,7 @@ use crate::args::{Global, ImagePath, RootfsExtractArgs, RootfsLsArgs};
 use crate::failure::Failure;
 use crate::output::{print, print_json, printable, table};
 use crate::run::told_left_out;
+use crate::umask;
 
 /// Bytes that a list takes: an image may give every name the longest target.
 const LISTED_MAX: u64 = 256 << 20;
@@ -133,7 +134,7 @@ pub(super) fn extract(args: &RootfsExtractArgs, global: &Global) -> Result<u8, F
     check_unused(image)?;
     let extracted = Ext4::open(image).and_then(|disk| {
         let node = disk.lookup(path.as_bytes(), Follow::Yes)?;
-        disk.extract(node, Target::begin(&args.to)?)
+        disk.extract(node, Target::begin(&args.to, umask::callers())?)
     });
     let done = extracted.map_err(failed(image))?;
     if global.json {

@@ -12,7 +12,7 @@ use microagent_workspace::{
 use super::{disks, outputs};
 use crate::args::{Global, Pull, RunArgs};
 use crate::failure::Failure;
-use crate::quantity;
+use crate::{quantity, umask};
 
 /// Longest environment file that is read, in bytes.
 const MAX_ENV_FILE: u64 = 1 << 20;
@@ -69,6 +69,7 @@ pub(crate) fn from_args(
         mke2fs: args.mke2fs.clone(),
         disks: disks::requests(&args.disks)?,
         outputs: outputs::requests(args)?,
+        umask: umask::callers(),
         output_dir: args.disks.output_dir.clone(),
         supervisor: Selection::parse(supervisor.unwrap_or("auto"))
             .map_err(|e| Failure::from(microagent_workspace::RunError::from(e)))?,

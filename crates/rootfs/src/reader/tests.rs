@@ -85,7 +85,7 @@ fn every_geometry_is_read() {
         let ext4 = Ext4::open(&path).unwrap();
         let place = dir.path().join("out");
         let root = ext4.lookup(b"/", Follow::Yes).unwrap();
-        let done = ext4.extract(root, Target::begin(&place).unwrap()).unwrap();
+        let done = ext4.extract(root, Target::begin(&place, 0o022).unwrap()).unwrap();
         assert_eq!(done.left_out_count, 3, "{options:?}: {:?}", done.left_out);
         let mut diff = Command::new("diff");
         diff.args(["-r", "--no-dereference"]).arg(&tree).arg(&place);
@@ -115,8 +115,9 @@ fn names_that_wait_take_no_more_memory_than_there_is_for_them() {
     let root = ext4.lookup(b"/", Follow::Yes).unwrap();
     let place = dir.path().join("out");
     // For all names of the largest directory, and not for half of them.
-    let extract =
-        |limit| ext4.extract_within(&root, Target::begin(&place).unwrap(), Budget::of(limit));
+    let extract = |limit| {
+        ext4.extract_within(&root, Target::begin(&place, 0o022).unwrap(), Budget::of(limit))
+    };
     assert!(matches!(extract(75_000), Err(ReadError::Limit { what: "bytes of names", .. })));
     assert!(!place.exists());
     extract(200_000).unwrap();

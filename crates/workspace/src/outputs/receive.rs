@@ -6,12 +6,13 @@ use std::path::Path;
 use microagent_guest_protocol::transfer::{EntryMeta, MAX_PIECE, RECORD_LEN, Record};
 use microagent_rootfs::{Extracted, ReadError, Target, TargetFile, TargetMeta};
 
-/// Makes at `place` what comes from `source`, up to its last record. Blocks.
+/// Makes at `place` what comes from `source`, up to its last record, without the permission
+/// bits in `umask`. Blocks.
 ///
 /// # Errors
 /// What the guest sent is not to be had, or the host failed; nothing is at `place` then.
-pub(crate) fn receive(source: impl Read, place: &Path) -> Result<Extracted, ReadError> {
-    let target = Target::begin(place)?;
+pub(crate) fn receive(source: impl Read, place: &Path, umask: u32) -> Result<Extracted, ReadError> {
+    let target = Target::begin(place, umask)?;
     Receiver { source, target, file: None, buffer: vec![0; MAX_PIECE] }.run()
 }
 
@@ -115,7 +116,7 @@ mod tests {
     fn check(list: &[(Record, &[u8])], expect: Result<u64, &str>) {
         let dir = tempfile::tempdir().unwrap();
         let place = dir.path().join("out");
-        let got = receive(&records(list)[..], &place);
+        let got = receive(&records(list)[..], &place, 0o022);
         match (got, expect) {
             (Ok(done), Ok(entries)) => {
                 assert_eq!(done.entries, entries);

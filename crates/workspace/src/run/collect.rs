@@ -68,7 +68,7 @@ impl Flow<'_> {
         };
         let channel = channel(SILENCE);
         let (ours, theirs) = channel.map_err(|e| RunError::state("cannot receive".into(), e))?;
-        let mut receiving = Receiving::start(ours, place.to_owned());
+        let mut receiving = Receiving::start(ours, place.to_owned(), self.request.umask);
         let words = Words::default();
         let streams = ExecIo { stdin: None, stdout: theirs, stderr: Box::new(words.clone()) };
         let exec = session.fetch(id, output.path.clone(), streams);
@@ -103,9 +103,10 @@ struct Receiving {
 }
 
 impl Receiving {
-    fn start(source: UnixStream, place: PathBuf) -> Self {
+    fn start(source: UnixStream, place: PathBuf, umask: u32) -> Self {
         let source = BufReader::with_capacity(MAX_PIECE, source);
-        Self { task: tokio::task::spawn_blocking(move || receive(source, &place)), done: None }
+        let make = move || receive(source, &place, umask);
+        Self { task: tokio::task::spawn_blocking(make), done: None }
     }
 
     /// Waits until it has made all, or failed. Cancelling it loses nothing.

@@ -27,7 +27,7 @@ fn killable() -> (impl Fn(), impl Future<Output = Sent>) {
 async fn a_guest_that_sends_nothing_is_given_up() {
     let dir = tempfile::tempdir().unwrap();
     let (ours, _theirs) = channel(SHORT).unwrap();
-    let mut receiving = Receiving::start(ours, dir.path().join("out"));
+    let mut receiving = Receiving::start(ours, dir.path().join("out"), 0o022);
     let (kill, sending) = killable();
     let sent = tokio::time::timeout(PARTING, both(sending, &mut receiving, kill)).await;
     let failed = outcome(sent.unwrap(), receiving.end().await, &Words::default()).unwrap_err();
@@ -40,7 +40,7 @@ async fn who_is_cut_short_hears_the_sender_out() {
     let dir = tempfile::tempdir().unwrap();
     let (ours, theirs) = channel(SILENCE).unwrap();
     drop(theirs);
-    let mut receiving = Receiving::start(ours, dir.path().join("out"));
+    let mut receiving = Receiving::start(ours, dir.path().join("out"), 0o022);
     receiving.settled().await;
     let sending = async {
         tokio::task::yield_now().await;
