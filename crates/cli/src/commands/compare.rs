@@ -31,6 +31,8 @@ pub(super) fn refuse_single_runs(run: &RunArgs, command: &str) -> Result<(), Fai
         ("--dry-run", run.dry_run),
         // The first of them would be in the way of the second.
         ("--output-dir", run.disks.output_dir.is_some()),
+        // What one run writes, the next would find.
+        ("--disk with rw", run.disks.disk.iter().any(|disk| disk.ends_with(":rw"))),
     ];
     match given.into_iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(Failure::usage(format!("{flag} does not apply to {command}"))
