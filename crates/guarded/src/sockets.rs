@@ -5,8 +5,9 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
-use microagent_backend::{Error, Result, RunDir};
+use microagent_backend::{Error, ErrorKind, Result, RunDir};
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use tokio::net::UnixStream;
 
 /// A run directory, held open: short names for what is in it.
@@ -20,11 +21,15 @@ impl SocketDir {
     /// Opens the directory.
     ///
     /// # Errors
-    /// `Io` if it cannot be opened.
+    /// `NotFound` where there is none: a guard may be removing it. `Io` if it cannot be
+    /// opened.
     pub fn open(dir: &RunDir) -> Result<Self> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let fd = rustix::fs::open(dir.path(), flags, Mode::empty())
-            .map_err(|e| Error::io(format!("open {}", dir.path().display()), e.into()))?;
+        let path = dir.path().display();
+        let fd = rustix::fs::open(dir.path(), flags, Mode::empty()).map_err(|e| match e {
+            Errno::NOENT => Error::new(ErrorKind::NotFound, format!("there is no {path}")),
+            e => Error::io(format!("open {path}"), e.into()),
+        })?;
         Ok(Self { dir: dir.clone(), fd })
     }
 
@@ -69,5 +74,12 @@ mod tests {
         assert!(dir.file("s").exists());
         let error = sockets.connect("other").await.unwrap_err();
         assert!(error.message.ends_with("/other"), "{error}");
+    }
+
+    #[test]
+    fn a_directory_that_is_gone_is_not_found() {
+        let top = tempfile::tempdir().unwrap();
+        let gone = SocketDir::open(&RunDir::at(top.path().join("m"))).unwrap_err();
+        assert_eq!(gone.kind, ErrorKind::NotFound);
     }
 }
