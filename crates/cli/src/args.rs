@@ -7,7 +7,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-pub(crate) use disks::{ArtifactsCommand, DiskArgs, ImagePath, RootfsExtractArgs, RootfsLsArgs};
+pub(crate) use disks::{
+    ArtifactsCommand, DiskArgs, ImagePath, RootfsExtractArgs, RootfsLsArgs, VolumeCommand,
+};
 pub(crate) use measuring::{
     BackendsCommand, CompareArgs, DoctorArgs, MeasureArgs, PerfArgs, PerfCommand,
 };
@@ -35,7 +37,7 @@ pub(crate) struct Global {
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
     /// Reasons, stages and the guest's console
-    #[arg(long, short, global = true, conflicts_with = "quiet")]
+    #[arg(long, short, global = true, conflicts_with = "quiet", overrides_with = "verbose")]
     pub(crate) verbose: bool,
 }
 
@@ -49,6 +51,9 @@ pub(crate) enum Command {
     /// Build root disks and read files back out of disks
     #[command(subcommand, arg_required_else_help = true)]
     Rootfs(RootfsCommand),
+    /// Make, list and remove named volumes
+    #[command(subcommand, arg_required_else_help = true)]
+    Volume(VolumeCommand),
     /// List and copy outputs of kept workspaces
     #[command(subcommand, arg_required_else_help = true)]
     Artifacts(ArtifactsCommand),

@@ -11,6 +11,7 @@ mod rootfs;
 mod rootfs_read;
 mod small;
 mod supervise;
+mod volume;
 
 use crate::args::{Cli, Command};
 use crate::failure::Failure;
@@ -23,6 +24,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Run(args) => run::run(*args, &global).await,
         Command::Image(command) => image::run(command, &global).await,
         Command::Rootfs(command) => rootfs::run(command, &global).await,
+        Command::Volume(command) => volume::run(command, &global),
         Command::Artifacts(command) => artifacts::run(command, &global),
         Command::Kernel(command) => kernel::run(command, &global),
         Command::Backends(command) => backends::run(command, &global).await,

@@ -24,7 +24,7 @@ const FOREIGN: &[(&str, &str)] = &[
 ];
 
 /// Flags that are not built yet.
-const LATER: &[&str] = &["--volume", "--publish", "-p", "--restart"];
+const LATER: &[&str] = &["--publish", "-p", "--restart"];
 
 /// What to say instead of the parser's error, if it is about such a flag.
 pub(crate) fn explain(error: &clap::Error) -> Option<Failure> {
@@ -66,7 +66,7 @@ mod tests {
         check(&["--pid=host", "x"], Some("--pid does not apply to a microVM"));
         check(&["-d", "x"], Some("-d does not apply to a microVM"));
         check(&["-p", "80:80", "x"], Some("-p is not built yet"));
-        check(&["--volume", "a:/c", "x"], Some("--volume is not built yet"));
+        check(&["--restart", "always", "x"], Some("--restart is not built yet"));
         check(&["--colour", "x"], None);
     }
 }

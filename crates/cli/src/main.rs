@@ -16,18 +16,16 @@ mod signals;
 mod terminal;
 mod tools;
 mod umask;
+mod volume_flag;
 
 use std::process::ExitCode;
 
-use clap::Parser;
-
-use crate::args::Cli;
 use crate::failure::Failure;
 
 fn main() -> ExitCode {
     umask::make_private();
     let json = std::env::args().take_while(|arg| arg != "--").any(|arg| arg == "--json");
-    let cli = match Cli::try_parse() {
+    let cli = match volume_flag::parse(std::env::args_os().collect()) {
         Ok(cli) => cli,
         Err(error) => return failure::usage(&error, json),
     };

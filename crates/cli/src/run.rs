@@ -9,7 +9,7 @@ mod tell;
 
 use std::sync::Arc;
 
-use microagent_workspace::{Interrupts, RunError, RunIo, StateDir, dry_run};
+use microagent_workspace::{Interrupts, RunError, RunIo, StateDir, check_disks, dry_run};
 
 use crate::args::{Global, RunArgs};
 use crate::failure::Failure;
@@ -36,6 +36,7 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<u8, Failure> {
     if let Some(kernel) = &request.kernel {
         microagent_kernel::inspect(kernel).map_err(|e| Failure::from(RunError::from(e)))?;
     }
+    check_disks(&request.disks, &state)?;
     let registry = tools::tools(state)?.registry;
     let checked = registry.check(&request.supervisor).await;
     checked.map_err(|e| Failure::from(RunError::from(e)))?;

@@ -20,7 +20,8 @@ pub use locks::check_unused;
 pub use mount_point::{InvalidMountPoint, MountPoint};
 
 use crate::plan::RESERVED_IDS;
-use crate::{Progress, RunError};
+use crate::volumes::{self, HeldVolume};
+use crate::{Progress, RunError, StateDir};
 
 /// A disk that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +52,11 @@ pub enum DiskSource {
         /// Whose its files are.
         owners: Owners,
     },
+    /// A named volume, which no other machine uses meanwhile.
+    Volume {
+        /// Its name.
+        name: DiskId,
+    },
 }
 
 /// A disk that is there for a machine.
@@ -73,15 +79,17 @@ impl DiskRequest {
     pub(crate) fn lasts(&self) -> bool {
         let Self { id: _, source, target: _, access } = self;
         match source {
-            DiskSource::Image { .. } => *access == Access::ReadWrite,
+            DiskSource::Image { .. } | DiskSource::Volume { .. } => *access == Access::ReadWrite,
             DiskSource::Bundle { .. } => false,
         }
     }
 
     /// The disk with nothing in it, for a machine that is only compared with what can be had.
     pub(crate) fn stand_in(&self) -> Attached {
-        let (DiskSource::Image { path } | DiskSource::Bundle { path, .. }) = &self.source;
-        self.attached(path.clone())
+        self.attached(match &self.source {
+            DiskSource::Image { path } | DiskSource::Bundle { path, .. } => path.clone(),
+            DiskSource::Volume { name } => PathBuf::from(name.as_str()),
+        })
     }
 
     fn attached(&self, path: PathBuf) -> Attached {
@@ -113,16 +121,35 @@ pub fn check_names(disks: &[DiskRequest]) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Looks at everything that disks are to be made of, and changes nothing.
-pub(crate) fn check(disks: &[DiskRequest]) -> Result<(), RunError> {
+/// Refuses disks that cannot be had, before anything is made for them.
+///
+/// # Errors
+/// As a run with them.
+pub fn check_disks(disks: &[DiskRequest], state: &StateDir) -> Result<(), RunError> {
+    check(disks, state).map(drop)
+}
+
+/// Looks at everything that disks are to be made of, and changes nothing. The volumes among
+/// them are this process's from now on.
+pub(crate) fn check(disks: &[DiskRequest], state: &StateDir) -> Result<Vec<HeldVolume>, RunError> {
     image::check(disks)?;
-    disks.iter().try_for_each(bundle::check)
+    disks.iter().try_for_each(bundle::check)?;
+    let mut held = Vec::new();
+    for disk in disks {
+        if let DiskSource::Volume { name } = &disk.source {
+            let volume = volumes::hold(state, name)?;
+            image::check_one(&disk.id, &volume.disk, disk.access)?;
+            held.push(volume);
+        }
+    }
+    Ok(held)
 }
 
 /// Makes the disks, in the order in which they were asked for; what is made for this machine
 /// alone, in its directory.
 pub(crate) async fn attach(
     disks: &[DiskRequest],
+    state: &StateDir,
     directory: &Path,
     progress: &Arc<dyn Progress>,
 ) -> Result<Vec<Attached>, RunError> {
@@ -133,6 +160,9 @@ pub(crate) async fn attach(
             DiskSource::Bundle { path, owners } => {
                 progress.bundling(disk.id.as_str());
                 disk.attached(bundle::make(&disk.id, path, *owners, directory).await?)
+            }
+            DiskSource::Volume { name } => {
+                disk.attached(volumes::inspect_volume(state, name)?.path)
             }
         });
     }

@@ -26,10 +26,11 @@ mod resources;
 mod rootfs_build;
 mod run;
 mod state_dir;
+mod volumes;
 
 pub use artifacts::{Artifact, artifacts, get_artifacts};
 pub use attach::{
-    DiskRequest, DiskSource, InvalidMountPoint, MountPoint, check_names, check_unused,
+    DiskRequest, DiskSource, InvalidMountPoint, MountPoint, check_disks, check_names, check_unused,
 };
 pub use base_disk::prune_bases;
 pub use command::CommandRequest;
@@ -57,3 +58,6 @@ pub use resources::{DEFAULT_CPUS, DEFAULT_MEMORY, LEAST_MEMORY, PROFILES, Profil
 pub use rootfs_build::{RootfsBuilt, RootfsRequest, build_rootfs};
 pub use run::{DryRun, dry_run, run};
 pub use state_dir::StateDir;
+pub use volumes::{
+    DEFAULT_VOLUME, TRANSPORTS, Volume, create_volume, inspect_volume, remove_volume, volumes,
+};

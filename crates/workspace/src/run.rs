@@ -21,6 +21,7 @@ use microagent_vsock::{AgentListener, Session};
 
 use crate::directory::{WorkspaceDir, sweep};
 use crate::interrupt::Interrupt;
+use crate::volumes::HeldVolume;
 use crate::{
     CommandResult, DiskRequest, Ending, Phases, ReportedImage, ReportedResources, RunError, RunIo,
     RunReport, RunRequest, Tools, attach, footprint, outputs,
@@ -62,6 +63,8 @@ struct Flow<'a> {
     reached: bool,
     channel: Option<mediation::Open>,
     session: Option<Session>,
+    /// Ours until the machine has ended.
+    volumes: Vec<HeldVolume>,
 }
 
 impl<'a> Flow<'a> {
@@ -89,12 +92,13 @@ impl<'a> Flow<'a> {
             reached: false,
             channel: None,
             session: None,
+            volumes: Vec::new(),
         }
     }
 
     async fn drive(&mut self, io: &mut RunIo) -> Result<Ending, RunError> {
         sweep(&self.tools.state)?;
-        attach::check(&self.request.disks)?;
+        self.volumes = attach::check(&self.request.disks, &self.tools.state)?;
         outputs::prepare(self.request)?;
         self.look_for_target(io).await?;
         let prepared = self.prepare(io).await?;
@@ -142,6 +146,7 @@ impl<'a> Flow<'a> {
         {
             first = first.and(Err(e));
         }
+        self.volumes.clear();
         // Last: until here it stands for us should we be killed.
         self.life = None;
         self.phases.end("unwind");

@@ -7,6 +7,7 @@
 //!         images/bases/                  root disks by digest and size
 //!         kernels/                       guest kernels (microagent-kernel)
 //!         cache/                         what can be found out again
+//!         volumes/<name>/                named volumes, one directory each
 //!         workspaces/<name>/             one directory each
 //! ```
 
@@ -44,7 +45,8 @@ impl StateDir {
     /// Where it cannot be made or written, and where a newer version of the program made it.
     pub fn open(path: impl Into<PathBuf>) -> Result<Self, RunError> {
         let state = Self::peek(path)?;
-        let dirs = [state.workspaces(), state.bases(), state.kernels(), state.cache()];
+        let dirs =
+            [state.workspaces(), state.volumes(), state.bases(), state.kernels(), state.cache()];
         for dir in std::iter::once(state.path.clone()).chain(dirs) {
             make_private(&dir).map_err(|e| {
                 RunError::state(format!("cannot make state directory {}", dir.display()), e)
@@ -114,6 +116,11 @@ impl StateDir {
     /// What can be found out again.
     pub fn cache(&self) -> PathBuf {
         self.path.join("cache")
+    }
+
+    /// Named volumes.
+    pub fn volumes(&self) -> PathBuf {
+        self.path.join("volumes")
     }
 
     /// All workspaces.

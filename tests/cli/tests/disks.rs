@@ -203,3 +203,34 @@ fn what_is_no_image_is_refused_before_anything_is_made() {
 fn bases(sandbox: &Sandbox) -> usize {
     fs::read_dir(sandbox.state().join("images/bases")).map_or(0, Iterator::count)
 }
+
+/// How many disks a machine can have beside its root, by the program's own word.
+fn most_disks(sandbox: &Sandbox, reference: &str, image: &Path) -> usize {
+    let admitted = |count: usize| {
+        let disks = (0..count).flat_map(|n| disk(&format!("d{n}"), image, &format!("/d{n}:ro")));
+        let disks: Vec<_> = disks.collect();
+        let outcome = sandbox
+            .run(&["--dry-run", "--image", reference, "--exec", "true"])
+            .args(&disks)
+            .output();
+        outcome.status.success()
+    };
+    (1..40).take_while(|count| admitted(*count)).last().unwrap()
+}
+
+#[test]
+fn as_many_disks_as_the_backend_has_slots_for_and_not_one_more() {
+    let Some((sandbox, busybox)) = parts() else { return };
+    let reference = busybox.reference("plain");
+    let image = image(&sandbox, "many");
+    let most = most_disks(&sandbox, &reference, &image);
+    let run = |count: usize| {
+        let disks = (0..count).flat_map(|n| disk(&format!("d{n}"), &image, &format!("/d{n}:ro")));
+        let disks: Vec<_> = disks.collect();
+        let line = "cat /d*/which | wc -l";
+        sandbox.run(&["--image", &reference, "--exec", line]).args(&disks).output()
+    };
+    run(most).code(0).prints(&format!("{most}\n"));
+    run(most + 1).refuses(125, &["disks", "at most"]);
+    sandbox.leftovers().unwrap();
+}

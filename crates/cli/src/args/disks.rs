@@ -15,6 +15,9 @@ pub(crate) struct DiskArgs {
     /// files root's unless their owners are kept; repeatable
     #[arg(long, value_name = "NAME=PATH:/MOUNT:ro|rw[,keep-owner]")]
     pub(crate) bundle: Vec<String>,
+    /// Mount a named volume, an ext4 image or a tar; `-v` before it means the same; repeatable
+    #[arg(long, value_name = "SRC:/MOUNT[:ro|rw]")]
+    pub(crate) volume: Vec<String>,
     /// A file or directory of the guest to be fetched when the command has ended: a name and an
     /// absolute path; repeatable
     #[arg(long, value_name = "NAME=/PATH")]
@@ -22,6 +25,32 @@ pub(crate) struct DiskArgs {
     /// Where outputs are put, each under its name
     #[arg(long, value_name = "DIR")]
     pub(crate) output_dir: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum VolumeCommand {
+    /// Make an empty volume
+    Create {
+        /// Its name: 1 to 20 characters of a-z, A-Z, 0-9, '-' and '_'
+        name: String,
+        /// Size in MiB [default: 1024]
+        #[arg(long, value_name = "MIB")]
+        size_mib: Option<u32>,
+    },
+    /// List the volumes
+    #[command(visible_alias = "ls")]
+    List,
+    /// Show what is known of a volume
+    Inspect {
+        /// Its name
+        name: String,
+    },
+    /// Remove volumes with all that is in them
+    Rm {
+        /// Their names
+        #[arg(required = true)]
+        names: Vec<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

@@ -1,5 +1,6 @@
-//! `--disk` and `--bundle`: from what was written to requests.
+//! `--disk`, `--bundle` and `--volume`: from what was written to requests.
 
+use std::fs::File;
 use std::path::PathBuf;
 
 use microagent_machine::{Access, DiskId};
@@ -13,6 +14,9 @@ const DISK: &str = "--disk NAME=PATH:/MOUNT:ro|rw";
 /// How a bundle is written.
 const BUNDLE: &str = "--bundle NAME=PATH:/MOUNT:ro|rw[,keep-owner]";
 
+/// How a volume is written.
+const VOLUME: &str = "--volume SRC:/MOUNT[:ro|rw]";
+
 /// What ends a bundle whose files stay whose they are.
 const KEEP_OWNER: &str = ",keep-owner";
 
@@ -20,6 +24,8 @@ const KEEP_OWNER: &str = ",keep-owner";
 pub(super) fn requests(args: &DiskArgs) -> Result<Vec<DiskRequest>, Failure> {
     let disks = args.disk.iter().map(|text| disk(text));
     let disks = disks.chain(args.bundle.iter().map(|text| bundle(text)));
+    let volumes = args.volume.iter().enumerate();
+    let disks = disks.chain(volumes.map(|(number, text)| volume(number, text)));
     let disks = disks.collect::<Result<Vec<_>, _>>()?;
     check_names(&disks).map_err(Failure::from)?;
     Ok(disks)
@@ -60,6 +66,44 @@ fn request(
     })
 }
 
+/// `SRC:/MOUNT[:ro|rw]`: a source with a slash is a path, any other the name of a volume.
+fn volume(number: usize, text: &str) -> Result<DiskRequest, Failure> {
+    let wrong = |why: &str| Failure::usage(format!("--volume '{text}': {why}")).with_hint(VOLUME);
+    let (rest, access) = match text.rsplit_once(':') {
+        Some((rest, end)) if access(end).is_some() => (rest, access(end)),
+        _ => (text, None),
+    };
+    let (source, target) = rest.rsplit_once(':').ok_or_else(|| wrong("it says no mount point"))?;
+    let target = MountPoint::new(target).map_err(|e| wrong(&e.to_string()))?;
+    let (id, source) = if source.contains('/') {
+        (DiskId::new(format!("volume-{number}")), file_or_image(text, source, &target)?)
+    } else {
+        let name = DiskId::new(source).map_err(|_| wrong(&format!("'{source}' is no name")))?;
+        (Ok(name.clone()), DiskSource::Volume { name })
+    };
+    let id = id.map_err(|e| wrong(&e.to_string()))?;
+    Ok(DiskRequest { id, source, target, access: access.unwrap_or(Access::ReadWrite) })
+}
+
+/// An ext4 image as it is; any other file is taken for an archive.
+fn file_or_image(text: &str, path: &str, target: &MountPoint) -> Result<DiskSource, Failure> {
+    let path = PathBuf::from(path);
+    let wrong = |why: String| Failure::usage(format!("--volume '{text}': {why}"));
+    let meta = path.metadata().map_err(|e| wrong(format!("{}: {e}", path.display())))?;
+    if meta.is_dir() {
+        return Err(wrong("directories of the host cannot be mounted".into()).with_hint(format!(
+            "--bundle NAME={}:{target}:ro packs it at the start, --output brings files back",
+            path.display()
+        )));
+    }
+    let image = meta.is_file()
+        && File::open(&path).is_ok_and(|file| microagent_rootfs::inspect(&file).is_ok());
+    Ok(match image {
+        true => DiskSource::Image { path },
+        false => DiskSource::Bundle { path, owners: Owners::Root },
+    })
+}
+
 fn access(text: &str) -> Option<Access> {
     match text {
         "ro" => Some(Access::ReadOnly),
@@ -78,6 +122,7 @@ mod tests {
         for word in words {
             match word.split_once(' ') {
                 Some(("--bundle", text)) => args.bundle.push(text.to_owned()),
+                Some(("--volume", text)) => args.volume.push(text.to_owned()),
                 _ => args.disk.push((*word).to_owned()),
             }
         }
@@ -102,6 +147,29 @@ mod tests {
         let bundle = DiskSource::Bundle { path: "t.tar".into(), owners: Owners::Root };
         assert_eq!(disks[1].source, bundle);
         assert!(disks.iter().all(|disk| disk.access == Access::ReadOnly));
+    }
+
+    #[test]
+    fn a_volume_is_a_name_an_image_or_an_archive() {
+        let dir = tempfile::tempdir().unwrap();
+        let archive = dir.path().join("a.tar");
+        std::fs::write(&archive, [0; 1024]).unwrap();
+        let path = archive.display();
+        let words = ["--volume data:/data", &format!("--volume {path}:/a:ro")];
+        let disks = requests_of(&words).unwrap();
+        let name = DiskId::new("data").unwrap();
+        assert_eq!(disks[0].source, DiskSource::Volume { name: name.clone() });
+        assert_eq!((&disks[0].id, disks[0].access), (&name, Access::ReadWrite));
+        let owners = Owners::Root;
+        assert_eq!(disks[1].source, DiskSource::Bundle { path: archive.clone(), owners });
+        assert_eq!((disks[1].id.as_str(), disks[1].access), ("volume-1", Access::ReadOnly));
+        check(&["--volume data"], "no mount point");
+        check(&["--volume :/x"], "'' is no name");
+        check(&["--volume a.b:/x"], "'a.b' is no name");
+        check(&["--volume data:x"], "'x' is not an absolute path");
+        check(&["--volume data:/x", "--volume data:/y"], "two disks are named 'data'");
+        check(&["--volume /nonexistent/x:/y"], "/nonexistent/x: No such file");
+        check(&["--volume /etc:/y"], "directories of the host cannot be mounted");
     }
 
     #[test]

@@ -23,7 +23,6 @@ pub(crate) fn from_args(
     config: &Config,
     global: &Global,
 ) -> Result<RunRequest, Failure> {
-    refuse_volumes(args, global)?;
     let (reference, arguments) = image_and_arguments(args)?;
     let command = command(args, arguments)?;
     let source: Source = reference.parse().map_err(|e: microagent_image::ImageError| {
@@ -84,16 +83,6 @@ fn supervisor(args: &RunArgs) -> Result<Option<&str>, Failure> {
         [one] => Ok(Some(one)),
         [..] => Err(Failure::usage("--supervisor is given more than once")
             .with_hint("`microagent compare` runs the same on several")),
-    }
-}
-
-/// `-v` is `--verbose`; those who know it from docker write `-v SRC:DST`.
-fn refuse_volumes(args: &RunArgs, global: &Global) -> Result<(), Failure> {
-    let volume = |text: &String| text.contains(":/") && !text.contains("://");
-    match args.positional.first().filter(|text| global.verbose && volume(text)) {
-        Some(text) => Err(Failure::usage(format!("-v is --verbose, not a volume '{text}'"))
-            .with_hint("--volume is not built yet; directories of the host cannot be mounted")),
-        None => Ok(()),
     }
 }
 
@@ -319,6 +308,5 @@ mod tests {
         check("--supervisor a --supervisor c b", "more than once");
         check("--no-such-flag b", "unexpected argument");
         check("UPPER:tag x", "UPPER:tag");
-        check("-v /a:/b busybox", "not a volume '/a:/b'");
     }
 }

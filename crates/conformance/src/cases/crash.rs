@@ -1,16 +1,20 @@
 //! A monitor that is killed from outside.
 
+use std::fs;
+
 use microagent_backend::{Exit, State};
+use microagent_machine::{Access, DiskId};
 
 use crate::bench::Subject;
 use crate::case::case;
-use crate::failure::{Failure, Result, same};
-use crate::{Case, Context, traces};
+use crate::failure::{Failure, Result, require, same};
+use crate::{Case, Context, End, Script, Step, traces};
 
 pub(super) const CASES: &[Case] = &[
     case!(T0, [], a_monitor_killed_from_outside_is_a_crash),
     case!(T0, [], a_crash_stays_a_crash),
     case!(T4, [], a_crash_is_seen_while_it_is_waited_for),
+    case!(T4, [Disk], what_the_guest_has_flushed_outlives_a_killed_monitor),
 ];
 
 /// Kills the process that runs the guest, as `kill -9` does.
@@ -66,5 +70,26 @@ async fn a_crash_is_seen_while_it_is_waited_for(context: Context) -> Result {
     });
     killed?;
     crashed(&exit?)?;
+    subject.destroyed().await
+}
+
+async fn what_the_guest_has_flushed_outlives_a_killed_monitor(context: Context) -> Result {
+    let disk = context.disk("data", Access::ReadWrite, "as-it-was")?;
+    let path = disk.path.clone();
+    let id = DiskId::new("data").map_err(|e| Failure::broken(e.to_string()))?;
+    // A write is flushed before the next step.
+    let write = Step::Write { disk: id, text: "by-the-guest".to_owned() };
+    let script = Script { steps: vec![write, Step::say("flushed")], end: End::Never };
+    let mut spec = context.device_spec(&script)?;
+    spec.disks.push(disk);
+    let subject = context.make("m", &spec).await?;
+    subject.machine.start().await?;
+    subject.says("flushed").await?;
+    kill_monitor(&subject).await?;
+    crashed(&subject.exit().await?)?;
+    let image = fs::read(path)?;
+    require(image.starts_with(b"by-the-guest"), || {
+        format!("the image begins with {:?}", String::from_utf8_lossy(&image[..12]))
+    })?;
     subject.destroyed().await
 }

@@ -4,6 +4,7 @@
 // Helpers of tests are not tests to clippy.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
+mod bundles;
 mod contents;
 mod disk;
 mod mke2fs;

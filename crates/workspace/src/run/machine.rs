@@ -57,7 +57,8 @@ impl Flow<'_> {
             self.directory.insert(WorkspaceDir::create(&self.tools.state, &self.request.name)?);
         let root = root_files(prepared, directory)?;
         self.report.rootfs_path = Some(root.reported().display().to_string());
-        let attached = attach(&self.request.disks, directory.path(), &io.progress);
+        let disks = &self.request.disks;
+        let attached = attach(disks, &self.tools.state, directory.path(), &io.progress);
         let attached = io.interrupts.guard(attached).await?;
         self.phases.end("disk");
 

@@ -46,7 +46,8 @@ impl Flow<'_> {
         let mode = root_mode(self.request, &kernel);
         self.phases.end("kernel");
 
-        let choice = io.interrupts.guard(choose(self.request, self.tools, stand_in(mode))).await?;
+        let choosing = choose(self.request, self.tools, mode);
+        let (mode, choice) = io.interrupts.guard(choosing).await?;
         self.report.backend = Some(choice.backend.name().to_owned());
         self.report.backend_reason = choice.reasons.last().map(|reason| reason.text.clone());
         for Reason { backend, text } in &choice.reasons {
@@ -91,15 +92,26 @@ impl Flow<'_> {
     }
 }
 
-/// The backend for this root and all other disks, whose number it must admit.
+/// The backend for all disks together, and the root that fits: a layered one takes two disks,
+/// which is one too many where all that a machine can have were asked for.
 async fn choose(
     request: &RunRequest,
     tools: &Tools,
-    root: RootFiles,
-) -> Result<Choice, microagent_backend::Error> {
+    mode: RootMode,
+) -> Result<(RootMode, Choice), microagent_backend::Error> {
     let attached: Vec<_> = request.disks.iter().map(DiskRequest::stand_in).collect();
-    let spec = machine_spec(&request.resources, &root, &attached);
-    tools.registry.choose(&request.supervisor, &spec).await
+    let ask = async |mode| {
+        let spec = machine_spec(&request.resources, &stand_in(mode), &attached);
+        tools.registry.choose(&request.supervisor, &spec).await
+    };
+    match ask(mode).await {
+        Ok(choice) => Ok((mode, choice)),
+        Err(error) if mode == RootMode::Layered && !attached.is_empty() => {
+            let copied = ask(RootMode::Copy).await;
+            copied.map(|choice| (RootMode::Copy, choice)).map_err(|_| error)
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn catalogue(tools: &Tools) -> Catalogue {
@@ -167,9 +179,9 @@ pub struct DryRun {
 /// # Errors
 /// What a run would fail with, as far as that shows without fetching anything.
 pub async fn dry_run(request: &RunRequest, tools: &Tools) -> Result<DryRun, RunError> {
-    attach::check(&request.disks)?;
+    drop(attach::check(&request.disks, &tools.state)?);
     let kernel = catalogue(tools).pick(request.kernel.as_deref())?;
-    let mode = root_mode(request, &kernel);
+    let (mode, choice) = choose(request, tools, root_mode(request, &kernel)).await?;
     let image = cached(request, tools).await?;
     let (base, built) = match &image {
         Some(image) => base_disk::find(&tools.state, image, request)?,
@@ -181,7 +193,6 @@ pub async fn dry_run(request: &RunRequest, tools: &Tools) -> Result<DryRun, RunE
     };
     let attached: Vec<_> = request.disks.iter().map(DiskRequest::stand_in).collect();
     let spec = machine_spec(&request.resources, &root, &attached);
-    let choice = tools.registry.choose(&request.supervisor, &spec).await?;
     let Capabilities { backend, version, .. } = &choice.capabilities;
     let command = match &image {
         Some(image) => Some(argv(&request.command, &defaults_of(image), &request.shell)?),
