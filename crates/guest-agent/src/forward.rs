@@ -11,10 +11,9 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Duration;
 
 use nix::sys::socket::{AddressFamily, SockFlag, SockType, VsockAddr, connect, socket};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{Gid, Uid};
 use rustix::io::Errno;
 use rustix::thread::{set_no_new_privs, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
@@ -30,8 +29,9 @@ use connection::Connection;
 const MAX_CONNECTIONS: usize = 128;
 /// `nobody` of ordinary systems.
 const NOBODY: u32 = 65534;
-/// How long nothing is accepted when the system has no descriptor left for it.
-const EXHAUSTED: Duration = Duration::from_millis(100);
+/// How long nothing is accepted when the system has no descriptor left for it, unless a
+/// connection goes on meanwhile: that may be its end.
+const EXHAUSTED: Timespec = Timespec { tv_sec: 0, tv_nsec: 100_000_000 };
 
 /// Listens at these ports. The loopback interface must be up.
 pub(crate) fn start(ports: &[u16]) -> Result<(), SetupError> {
@@ -81,8 +81,10 @@ fn dial(port: u32) -> io::Result<OwnedFd> {
 fn serve(listener: &TcpListener, dial: impl Fn() -> io::Result<OwnedFd>) -> io::Result<Infallible> {
     listener.set_nonblocking(true)?;
     let mut connections: Vec<Connection> = Vec::new();
+    let mut entrance = Entrance::Open;
     loop {
-        let (accepting, ready) = wait(listener, &connections)?;
+        let (accepting, ready) = wait(listener, entrance, &connections)?;
+        entrance = Entrance::Open;
         let mut at = 0;
         // Those that are over go; the others keep their order.
         connections.retain_mut(|connection| {
@@ -90,22 +92,38 @@ fn serve(listener: &TcpListener, dial: impl Fn() -> io::Result<OwnedFd>) -> io::
             !ready.contains(&(at - 1)) || connection.advance()
         });
         if accepting {
-            accept(listener, &dial, &mut connections);
+            entrance = accept(listener, &dial, &mut connections);
         }
     }
 }
 
+/// Whether connections are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Entrance {
+    Open,
+    /// There is no descriptor for one more.
+    Exhausted,
+}
+
 /// Whether somebody wants to connect, and which connections can go on.
-fn wait(listener: &TcpListener, connections: &[Connection]) -> io::Result<(bool, Vec<usize>)> {
+fn wait(
+    listener: &TcpListener,
+    entrance: Entrance,
+    connections: &[Connection],
+) -> io::Result<(bool, Vec<usize>)> {
+    let (wanted, within) = match entrance {
+        Entrance::Open => (PollFlags::IN, None),
+        Entrance::Exhausted => (PollFlags::empty(), Some(&EXHAUSTED)),
+    };
     let mut owners = vec![None];
-    let mut fds = vec![PollFd::new(listener, PollFlags::IN)];
+    let mut fds = vec![PollFd::new(listener, wanted)];
     for (at, connection) in connections.iter().enumerate() {
         for (fd, flags) in connection.wants() {
             owners.push(Some(at));
             fds.push(PollFd::from_borrowed_fd(fd, flags));
         }
     }
-    match poll(&mut fds, None) {
+    match poll(&mut fds, within) {
         Ok(_) | Err(Errno::INTR) => {}
         Err(error) => return Err(error.into()),
     }
@@ -118,7 +136,7 @@ fn accept(
     listener: &TcpListener,
     dial: impl Fn() -> io::Result<OwnedFd>,
     connections: &mut Vec<Connection>,
-) {
+) -> Entrance {
     match listener.accept() {
         Ok((client, _)) if connections.len() >= MAX_CONNECTIONS => connection::reset(&client),
         Ok((client, _)) => match prepare(&client, dial) {
@@ -127,8 +145,9 @@ fn accept(
         },
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
         Err(error) if error.raw_os_error() == Some(nix::libc::ECONNABORTED) => {}
-        Err(_) => std::thread::sleep(EXHAUSTED),
+        Err(_) => return Entrance::Exhausted,
     }
+    Entrance::Open
 }
 
 fn prepare(client: &TcpStream, dial: impl Fn() -> io::Result<OwnedFd>) -> io::Result<OwnedFd> {

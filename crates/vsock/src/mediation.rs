@@ -21,6 +21,7 @@ use std::time::Duration;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::{Instant, sleep_until};
 
 use crate::socket;
 use splice::splice;
@@ -157,6 +158,8 @@ struct Unreachable(io::Error);
 
 async fn serve(entrance: Entrance, channel: Channel, shared: Arc<Shared>) {
     let mut connections: JoinSet<Result<(), Unreachable>> = JoinSet::new();
+    // Until when nothing is accepted.
+    let mut closed = None;
     let reason = loop {
         tokio::select! {
             biased;
@@ -167,14 +170,18 @@ async fn serve(entrance: Entrance, channel: Channel, shared: Arc<Shared>) {
                     break error.to_string();
                 }
             }
-            accepted = entrance.listener.accept() => match accepted {
+            () = sleep_until(closed.unwrap_or_else(Instant::now)), if closed.is_some() => {
+                closed = None;
+            }
+            accepted = entrance.listener.accept(), if closed.is_none() => match accepted {
                 Ok((guest, _)) if connections.len() < MAX_CONNECTIONS => {
                     connections.spawn(connect(guest, channel.target.clone(), shared.clone()));
                 }
                 Ok(_) => tracing::debug!(most = MAX_CONNECTIONS, "closed one connection too many"),
                 Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection of the guest");
-                    tokio::time::sleep(EXHAUSTED).await;
+                    let path = entrance.path.display();
+                    tracing::warn!(%path, %error, "cannot accept a connection of the guest");
+                    closed = Some(Instant::now() + EXHAUSTED);
                 }
             }
         }
