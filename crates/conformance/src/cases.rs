@@ -7,6 +7,7 @@ mod crowd;
 mod devices;
 mod end;
 mod ending;
+mod file_system;
 mod isolation;
 mod lifetime;
 mod limits;
@@ -35,6 +36,7 @@ pub fn cases() -> Vec<Case> {
         console::CASES,
         ending::CASES,
         devices::CASES,
+        file_system::CASES,
         vsock::CASES,
         transcript::CASES,
         pause::CASES,

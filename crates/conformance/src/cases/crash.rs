@@ -18,7 +18,7 @@ pub(super) const CASES: &[Case] = &[
 ];
 
 /// Kills the process that runs the guest, as `kill -9` does.
-async fn kill_monitor(subject: &Subject) -> Result {
+pub(super) async fn kill_monitor(subject: &Subject) -> Result {
     let processes = subject.machine.isolation().await?.processes;
     let monitor = processes.iter().find(|process| process.role == "monitor");
     let monitor = monitor.ok_or_else(|| Failure::broken("no process has the role 'monitor'"))?;
@@ -26,7 +26,8 @@ async fn kill_monitor(subject: &Subject) -> Result {
     Ok(())
 }
 
-fn crashed(exit: &Exit) -> Result {
+/// Fails unless this is the end of a monitor that was killed.
+pub(super) fn crashed(exit: &Exit) -> Result {
     match exit {
         Exit::Crashed { detail } if !detail.is_empty() => Ok(()),
         other => Err(Failure::broken(format!("exit: got {other:?}, expected Crashed"))),
