@@ -90,6 +90,11 @@ impl Invocation {
         self
     }
 
+    /// Lets it take so many KiB of its address space and no more.
+    pub fn with_address_space(self, limit: u32) -> Self {
+        self.under(&["sh", "-c", &format!("ulimit -v {limit} && exec \"$0\" \"$@\"")])
+    }
+
     /// Gives it a terminal for all three streams, whose output counts as standard output.
     pub fn on_terminal(mut self) -> Self {
         self.terminal = true;

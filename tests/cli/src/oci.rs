@@ -3,11 +3,13 @@
 mod blob;
 mod config;
 mod entry;
+mod giant;
 mod layer;
 mod layout;
 
 pub use blob::{Blob, Compression, digest_of};
 pub use config::Config;
 pub use entry::Entry;
+pub use giant::{empty_files, zeros};
 pub use layer::Layer;
 pub use layout::Layout;

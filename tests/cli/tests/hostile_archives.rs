@@ -2,13 +2,16 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
-use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
 use microagent_tests_cli::images::{Busybox, busybox};
-use microagent_tests_cli::oci::{Compression, Entry, Layer};
+use microagent_tests_cli::oci::{Blob, Compression, Entry, Layer, empty_files, zeros};
 use microagent_tests_cli::{Outcome, Sandbox};
+
+/// What the program may take of its address space for what is giant, in KiB: much less than that
+/// holds.
+const ADDRESS_SPACE: u32 = 1 << 20;
 
 fn parts() -> Option<(Sandbox, &'static Busybox)> {
     Some((Sandbox::new()?, busybox()?))
@@ -61,47 +64,20 @@ fn hostile_archives_are_refused_and_nothing_is_left() {
     run(&sandbox, busybox, null, "ro", "true").refuses(125, &["neither an archive nor"]);
 }
 
-/// What the program may take of its address space here, in KiB: a fraction of what these
-/// archives hold.
-const ADDRESS_SPACE: &str = "3000000";
-
 #[test]
 fn giant_archives_are_refused_with_bounded_memory() {
     let Some((sandbox, busybox)) = parts() else { return };
     let check = |fill: &dyn Fn(&mut dyn Write), says: &str| {
-        let archive = sandbox.file("archive");
-        let file = File::create(&archive).unwrap();
-        let mut gzip = flate2::write::GzEncoder::new(file, flate2::Compression::default());
-        fill(&mut gzip);
-        gzip.finish().unwrap();
+        let archive = sandbox.write("archive", Blob::stream(fill).bytes);
         let bundle = format!("src={}:/src:ro", archive.display());
-        let limit = format!("ulimit -v {ADDRESS_SPACE} && exec \"$0\" \"$@\"");
         sandbox
             .run(&["--image", &busybox.reference("plain"), "--bundle", &bundle])
             .args(&["--exec", "true"])
-            .under(&["sh", "-c", &limit])
+            .with_address_space(ADDRESS_SPACE)
             .output()
             .refuses(125, &["'src'", says]);
         sandbox.leftovers().unwrap();
     };
-    let member = |name: &str, size: u64| {
-        let mut header = tar::Header::new_ustar();
-        header.set_path(name).unwrap();
-        header.set_mode(0o644);
-        header.set_size(size);
-        header.set_cksum();
-        *header.as_bytes()
-    };
-    let zeros = |to: &mut dyn Write| {
-        to.write_all(&member("zeros", 2 << 30)).unwrap();
-        std::io::copy(&mut std::io::repeat(0).take((2 << 30) + 1024), to).unwrap();
-    };
-    check(&zeros, "times its compressed size");
-    let files = |to: &mut dyn Write| {
-        for n in 0..1_000_001 {
-            to.write_all(&member(&format!("{n}"), 0)).unwrap();
-        }
-        to.write_all(&[0; 1024]).unwrap();
-    };
-    check(&files, "more than 1000000 inodes");
+    check(&|to| zeros(to, 2 << 30), "times its compressed size");
+    check(&|to| empty_files(to, 1_000_001), "more than 1000000 inodes");
 }

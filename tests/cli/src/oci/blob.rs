@@ -1,6 +1,6 @@
 //! Layers as they are stored and named.
 
-use std::io::Write;
+use std::io::{self, Write};
 
 use flate2::write::GzEncoder;
 use sha2::{Digest, Sha256};
@@ -46,6 +46,38 @@ impl Blob {
             diff_id: digest_of(tar),
             bytes,
         }
+    }
+
+    /// Packs with gzip what `fill` writes, which may be more than there is memory for.
+    ///
+    /// # Panics
+    /// Where the compressor fails.
+    pub fn stream(fill: &dyn Fn(&mut dyn Write)) -> Self {
+        let mut sum = Summed(Sha256::new());
+        fill(&mut sum);
+        let mut encoder = GzEncoder::new(Vec::new(), flate2::Compression::default());
+        fill(&mut encoder);
+        let bytes = encoder.finish().expect("writing to memory does not fail");
+        Self {
+            digest: digest_of(&bytes),
+            media_type: "application/vnd.oci.image.layer.v1.tar+gzip".to_owned(),
+            diff_id: format!("sha256:{}", hex::encode(sum.0.finalize())),
+            bytes,
+        }
+    }
+}
+
+/// What was written is only summed up.
+struct Summed(Sha256);
+
+impl Write for Summed {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.update(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
