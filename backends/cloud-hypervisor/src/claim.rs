@@ -8,10 +8,8 @@
 
 use std::fs::File;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 
-use microagent_backend::{Error, Result};
-use microagent_guarded::{FIRST_USE, ImageLock, LockKind, WRITTEN, disk_in_use, lock_of_another};
+use microagent_backend::{Error, Result, disk_in_use, image_in_use};
 use microagent_machine::{Access, Disk};
 use rustix::fs::{FlockOperation, flock};
 use rustix::io::Errno;
@@ -37,31 +35,19 @@ fn claim_one(disk: &Disk) -> Result<File> {
         Err(Errno::AGAIN) => return Err(disk_in_use(path)),
         Err(e) => return Err(Error::io(format!("lock disk {}", path.display()), e.into())),
     }
-    look(&image, *access, path)?;
-    Ok(image)
-}
-
-/// Fails if anybody else uses the image in a way that excludes this one.
-fn look(image: &File, access: Access, path: &Path) -> Result<()> {
-    let found = |kind, start, len| lock_of_another(image, ImageLock { kind, start, len }, path);
-    let excluded = match access {
-        Access::ReadWrite => found(LockKind::Exclusive, 0, 0)?.is_some(),
-        // Whoever writes to it locks a byte, shared, or all of it, alone.
-        Access::ReadOnly => {
-            found(LockKind::Shared, 0, 0)?.is_some()
-                || found(LockKind::Exclusive, WRITTEN, 1)?
-                    .is_some_and(|lock| lock.start >= FIRST_USE)
-        }
-    };
-    if excluded { Err(disk_in_use(path)) } else { Ok(()) }
+    match image_in_use(&image, *access) {
+        Ok(false) => Ok(image),
+        Ok(true) => Err(disk_in_use(path)),
+        Err(e) => Err(Error::io(format!("look for locks of disk {}", path.display()), e)),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use microagent_backend::ErrorKind;
+    use std::path::Path;
+
+    use microagent_backend::{ErrorKind, claim_for_reading};
     use microagent_machine::DiskId;
-    use nix::fcntl::{FcntlArg, fcntl};
-    use nix::libc;
 
     use super::*;
 
@@ -94,42 +80,13 @@ mod tests {
         check(WRITE, WRITE, false);
     }
 
-    /// A lock as other hypervisors set it.
-    fn lock(image: &File, kind: libc::c_int, start: i64, len: i64) {
-        let lock = libc::flock {
-            l_type: kind as libc::c_short,
-            l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: start,
-            l_len: len,
-            l_pid: 0,
-        };
-        fcntl(image, FcntlArg::F_OFD_SETLK(&lock)).unwrap();
-    }
-
     #[test]
     fn others_are_heeded() {
-        let check = |kind, (start, len), access, expect: bool| {
-            let image = image();
-            lock(image.as_file(), kind, start, len);
-            let got = claim(&[disk(image.path(), access)]);
-            assert_eq!(got.is_ok(), expect, "{kind} {start} {len} {access:?}");
-            if let Err(error) = got {
-                assert_eq!(error.kind, ErrorKind::Conflict);
-            }
-        };
-        let (reads, writes) = (libc::F_RDLCK, libc::F_WRLCK);
-        // Cloud Hypervisors that have booted lock all of it.
-        check(reads, (0, 4096), READ, true);
-        check(reads, (0, 4096), WRITE, false);
-        check(writes, (0, 4096), READ, false);
-        check(writes, (0, 4096), WRITE, false);
-        // All others lock single bytes: one that reads, and one that writes.
-        check(reads, (100, 1), READ, true);
-        check(reads, (100, 1), WRITE, false);
-        check(reads, (101, 1), READ, false);
-        check(reads, (101, 1), WRITE, false);
-        // Neighbours are one lock.
-        check(reads, (100, 2), READ, false);
+        let image = image();
+        let _reader = claim_for_reading(image.path()).unwrap();
+        claim(&[disk(image.path(), READ)]).unwrap();
+        let error = claim(&[disk(image.path(), WRITE)]).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::Conflict);
     }
 
     #[test]

@@ -4,8 +4,8 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 
-use microagent_backend::{Error, ErrorKind, Lifetime, Result, RunDir};
-use microagent_guarded::{Life, Role, SocketDir, Unfinished, claim_for_reading};
+use microagent_backend::{Error, ErrorKind, Lifetime, Result, RunDir, claim_for_reading};
+use microagent_guarded::{Life, Role, SocketDir, Unfinished};
 use microagent_machine::{Access, Boot, MachineSpec, Vsock};
 use microagent_vmm_protocol::{
     FIRST_PASSED_FD, GuardSpec, ServeVsockSpec, VERSION, VHOST_LISTENER_FD, VSOCK_LISTENER_FD,

@@ -13,7 +13,6 @@ mod building;
 mod cache;
 pub mod files;
 mod host;
-mod image_locks;
 mod isolation;
 mod launch;
 mod life;
@@ -35,9 +34,6 @@ pub use ask::{Answer, ask};
 pub use building::Unfinished;
 pub use cache::{Cache, Stamp};
 pub use host::{boot_id, landlock_works, memory};
-pub use image_locks::{
-    FIRST_USE, ImageLock, LockKind, WRITTEN, claim_for_reading, disk_in_use, lock_of_another,
-};
 pub use launch::{GUARD, Launched, Role, died, last_words, launch, memory_file};
 pub use life::Life;
 pub use limits::{END_WITHIN, FOLLOW_WITHIN, MAX_RECORD_LEN};

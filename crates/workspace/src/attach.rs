@@ -6,7 +6,6 @@
 
 mod bundle;
 mod image;
-mod locks;
 mod mount_point;
 
 use std::path::{Path, PathBuf};
@@ -16,7 +15,7 @@ use microagent_guest_protocol::Mount;
 use microagent_machine::{Access, Disk, DiskId};
 use microagent_rootfs::Owners;
 
-pub use locks::check_unused;
+pub use image::check_unused;
 pub use mount_point::{InvalidMountPoint, MountPoint};
 
 use crate::plan::RESERVED_IDS;

@@ -4,13 +4,28 @@ use std::fs::{File, Metadata};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use microagent_backend::image_in_use;
 use microagent_machine::{Access, DiskId};
 
-use super::{DiskRequest, DiskSource, locks};
+use super::{DiskRequest, DiskSource};
 use crate::RunError;
 
 /// A disk's length is a multiple of this, in bytes.
 const SECTOR: u64 = 512;
+
+/// Refuses an image that a machine writes to: what was read of it would be neither what it was
+/// nor what it will be.
+///
+/// # Errors
+/// `InUse`, or why that cannot be told. One that cannot be opened is left to whoever reads it.
+pub fn check_unused(image: &Path) -> Result<(), RunError> {
+    let Ok(file) = File::open(image) else { return Ok(()) };
+    match image_in_use(&file, Access::ReadOnly) {
+        Ok(false) => Ok(()),
+        Ok(true) => Err(RunError::InUse(image.display().to_string())),
+        Err(e) => Err(RunError::state(format!("cannot see who uses {}", image.display()), e)),
+    }
+}
 
 /// Refuses images that cannot be attached, and one that is written to and attached twice.
 pub(super) fn check(disks: &[DiskRequest]) -> Result<(), RunError> {
@@ -47,7 +62,7 @@ pub(super) fn check_one(id: &DiskId, path: &Path, access: Access) -> Result<Meta
     }
     let open = File::options().read(true).write(access == Access::ReadWrite).open(path);
     let image = open.map_err(|e| refused(e.to_string(), ""))?;
-    let used = locks::in_use(&image, access).map_err(|e| refused(e.to_string(), ""))?;
+    let used = image_in_use(&image, access).map_err(|e| refused(e.to_string(), ""))?;
     if used {
         return Err(refused("it is in use by another machine".into(), "end that first"));
     }
@@ -71,4 +86,23 @@ fn hint_of(path: &Path) -> &'static str {
 /// The image's path from the root: hypervisors run elsewhere.
 pub(super) fn absolute(path: &Path) -> Result<PathBuf, RunError> {
     path.canonicalize().map_err(|e| RunError::state(format!("cannot find {}", path.display()), e))
+}
+
+#[cfg(test)]
+mod tests {
+    use microagent_backend::{claim_for_reading, lock_alone};
+
+    use super::*;
+
+    #[test]
+    fn an_image_that_is_read_may_be_read_and_one_that_is_written_to_may_not() {
+        let image = tempfile::NamedTempFile::new().unwrap();
+        let reader = claim_for_reading(image.path()).unwrap();
+        check_unused(image.path()).unwrap();
+        drop(reader);
+        assert!(lock_alone(image.as_file()).unwrap());
+        let error = check_unused(image.path()).unwrap_err();
+        assert_eq!(error.to_string(), format!("{} is in use", image.path().display()));
+        check_unused(Path::new("/nonexistent/image")).unwrap();
+    }
 }
