@@ -24,7 +24,11 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Result<Cli, clap::Error> {
 
 /// Where a volume stands behind a `-v` that was taken for `--verbose`.
 fn volume_at(cli: &Cli, words: &[OsString]) -> Option<usize> {
-    let Command::Run(args) = &cli.command else { return None };
+    let args = match &cli.command {
+        Command::Run(args) => args,
+        Command::Compare(args) => &args.run,
+        _ => return None,
+    };
     let first = args.positional.first().filter(|text| is_volume(text))?;
     let at = words.len().checked_sub(args.positional.len())?;
     let flagged = words.get(at.checked_sub(1)?)? == "-v" && words.get(at)? == first.as_str();
@@ -43,13 +47,19 @@ mod tests {
     use super::*;
 
     fn check(line: &str, volumes: &[&str], positional: &[&str], verbose: bool) {
-        let words = format!("microagent run {line}");
-        let words = words.split(' ').map(OsString::from).collect();
-        let cli = parse(words).unwrap();
-        let Command::Run(args) = cli.command else { panic!("{line}") };
-        assert_eq!(args.disks.volume, volumes, "{line}");
-        assert_eq!(args.positional, positional, "{line}");
-        assert_eq!(cli.global.verbose, verbose, "{line}");
+        for command in ["run", "compare"] {
+            let words = format!("microagent {command} {line}");
+            let words = words.split(' ').map(OsString::from).collect();
+            let cli = parse(words).unwrap();
+            let args = match cli.command {
+                Command::Run(args) => *args,
+                Command::Compare(args) => args.run,
+                _ => panic!("{line}"),
+            };
+            assert_eq!(args.disks.volume, volumes, "{line}");
+            assert_eq!(args.positional, positional, "{line}");
+            assert_eq!(cli.global.verbose, verbose, "{line}");
+        }
     }
 
     #[test]

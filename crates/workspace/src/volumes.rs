@@ -9,12 +9,13 @@
 //! name that begins with a dot, and is there or not by one rename. What a killed command left
 //! under such a name, the next one removes.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, DirBuilder, File};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use microagent_machine::{DiskId, MiB};
+use microagent_backend::{image_in_use, lock_alone};
+use microagent_machine::{Access, DiskId, MiB};
 use microagent_rootfs::DiskSize;
 use serde::{Deserialize, Serialize};
 
@@ -138,14 +139,15 @@ pub fn inspect_volume(state: &StateDir, name: &DiskId) -> Result<Volume, RunErro
         text => text.map_err(failed)?,
     };
     let record: Record = serde_json::from_slice(&text).map_err(|e| failed(e.into()))?;
-    let Record { version: _, name, size_mib, created_at } = record;
+    let Record { version, name, size_mib, created_at } = record;
+    if version != VERSION {
+        let wrong = format!("its version is {version}, this program knows {VERSION}");
+        return Err(failed(io::Error::other(wrong)));
+    }
     let path = place.join(DISK);
     let used_bytes = path.metadata().map_err(failed)?.blocks() * 512;
-    let in_use = match File::open(place.join(LOCK)).map_err(failed)?.try_lock() {
-        Ok(()) => false,
-        Err(TryLockError::WouldBlock) => true,
-        Err(TryLockError::Error(e)) => return Err(failed(e)),
-    };
+    let in_use = is_used(&place.join(LOCK)).and_then(|held| Ok(held || is_used(&path)?));
+    let in_use = in_use.map_err(failed)?;
     Ok(Volume { name, size_mib, used_bytes, created_at, path, in_use })
 }
 
@@ -158,6 +160,9 @@ pub fn remove_volume(state: &StateDir, name: &DiskId) -> Result<(), RunError> {
     let held = hold(state, name)?;
     let (place, gone) = (place(state, name), aside(state, "gone", name));
     let failed = |e| RunError::state(format!("cannot remove {}", place.display()), e);
+    if is_used(&held.disk).map_err(failed)? {
+        return Err(in_use(name));
+    }
     fs::rename(&place, &gone).map_err(failed)?;
     sync(&state.volumes())?;
     drop(held);
@@ -176,15 +181,31 @@ pub(crate) struct HeldVolume {
 pub(crate) fn hold(state: &StateDir, name: &DiskId) -> Result<HeldVolume, RunError> {
     let place = place(state, name);
     let failed = |e| RunError::state(format!("cannot lock {}", place.display()), e);
-    let lock = match File::open(place.join(LOCK)) {
+    let path = place.join(LOCK);
+    let lock = match File::options().read(true).write(true).open(&path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(unknown(name)),
         lock => lock.map_err(failed)?,
     };
-    match lock.try_lock() {
-        Ok(()) => Ok(HeldVolume { disk: place.join(DISK), _lock: lock }),
-        Err(TryLockError::WouldBlock) => Err(RunError::InUse(format!("volume '{name}'"))),
-        Err(TryLockError::Error(e)) => Err(failed(e)),
+    if !lock_alone(&lock).map_err(failed)? {
+        return Err(in_use(name));
     }
+    // It may have been removed, and made anew, since it was opened.
+    let there = path.metadata().is_ok_and(|there| {
+        lock.metadata().is_ok_and(|held| (held.dev(), held.ino()) == (there.dev(), there.ino()))
+    });
+    if !there {
+        return Err(unknown(name));
+    }
+    Ok(HeldVolume { disk: place.join(DISK), _lock: lock })
+}
+
+/// Whether anybody has locked a file of a volume.
+fn is_used(path: &Path) -> io::Result<bool> {
+    image_in_use(&File::open(path)?, Access::ReadWrite)
+}
+
+fn in_use(name: &DiskId) -> RunError {
+    RunError::InUse(format!("volume '{name}'"))
 }
 
 fn unknown(name: &DiskId) -> RunError {
@@ -256,6 +277,31 @@ mod tests {
         assert!(volumes(&state).unwrap().is_empty());
         let unknown = remove_volume(&state, &id("data")).unwrap_err();
         assert_eq!(unknown.to_string(), "there is no volume 'data'");
+    }
+
+    #[test]
+    fn a_machine_that_outlives_whoever_made_it_keeps_its_volume() {
+        let (_dir, state) = state();
+        let made = create_volume(&state, &id("data"), MiB(128)).unwrap();
+        let machine = microagent_backend::claim_for_reading(&made.path).unwrap();
+        assert!(inspect_volume(&state, &id("data")).unwrap().in_use);
+        let refused = remove_volume(&state, &id("data")).unwrap_err();
+        assert_eq!(refused.to_string(), "volume 'data' is in use");
+        drop(machine);
+        remove_volume(&state, &id("data")).unwrap();
+    }
+
+    #[test]
+    fn a_record_of_another_version_is_refused() {
+        let (_dir, state) = state();
+        create_volume(&state, &id("data"), MiB(128)).unwrap();
+        let record = place(&state, &id("data")).join(RECORD);
+        let text = fs::read_to_string(&record).unwrap();
+        assert!(text.contains("\"version\": 1") || text.contains("\"version\":1"), "{text}");
+        let newer = text.replacen("1", "2", 1);
+        fs::write(&record, newer).unwrap();
+        let refused = crate::error::chain(&inspect_volume(&state, &id("data")).unwrap_err());
+        assert!(refused.contains("its version is 2, this program knows 1"), "{refused}");
     }
 
     #[test]

@@ -170,6 +170,8 @@ fn what_makes_no_sense_for_many_runs_is_refused() {
     check(&outputs, &["--output-dir", "compare"]);
     let written = ["compare", "--supervisor", "qemu", "--disk", "d=/x:/d:rw", &reference, "true"];
     check(&written, &["--disk with rw", "compare"]);
+    let written = ["compare", "--supervisor", "qemu", "-v", "data:/d", &reference, "true"];
+    check(&written, &["--volume without ro", "compare"]);
     check(&["compare", "--supervisor", "qemu", "--iterations", "0", &reference], &["0"]);
     check(&["compare", "--supervisor", "qemu", "--fail-if", "p50>1%", &reference], &["--baseline"]);
     check(&["run", "--supervisor", "a", "--supervisor", "b", &reference], &["more than once"]);

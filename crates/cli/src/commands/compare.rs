@@ -33,6 +33,7 @@ pub(super) fn refuse_single_runs(run: &RunArgs, command: &str) -> Result<(), Fai
         ("--output-dir", run.disks.output_dir.is_some()),
         // What one run writes, the next would find.
         ("--disk with rw", run.disks.disk.iter().any(|disk| disk.ends_with(":rw"))),
+        ("--volume without ro", run.disks.volume.iter().any(|volume| !volume.ends_with(":ro"))),
     ];
     match given.into_iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(Failure::usage(format!("{flag} does not apply to {command}"))
