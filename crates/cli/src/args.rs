@@ -2,6 +2,7 @@
 
 mod disks;
 mod measuring;
+mod workspaces;
 
 use std::path::PathBuf;
 
@@ -12,6 +13,10 @@ pub(crate) use disks::{
 };
 pub(crate) use measuring::{
     BackendsCommand, CompareArgs, DoctorArgs, MeasureArgs, PerfArgs, PerfCommand,
+};
+pub(crate) use workspaces::{
+    CloneArgs, CreateArgs, DeleteArgs, ExecArgs, FollowArgs, HaltArgs, LogsArgs, NameArgs,
+    NamesArgs, PruneArgs, Restart, ShimArgs, StartArgs,
 };
 
 /// Run OCI images in microVMs.
@@ -45,6 +50,46 @@ pub(crate) struct Global {
 pub(crate) enum Command {
     /// Run a command from an image in a microVM of its own
     Run(Box<RunArgs>),
+    /// Make a workspace that lasts, from an image; nothing is started
+    Create(Box<CreateArgs>),
+    /// Start a workspace
+    Start(StartArgs),
+    /// Run a command in a workspace that is up
+    Exec(ExecArgs),
+    /// End workspaces in order: SIGTERM, ten seconds, power off
+    #[command(visible_alias = "stop")]
+    Halt(HaltArgs),
+    /// End workspaces at once, as a loss of power would
+    Kill(NamesArgs),
+    /// Stop the vCPUs of workspaces for a while
+    Pause(NamesArgs),
+    /// Let the vCPUs of paused workspaces go on
+    Resume(NamesArgs),
+    /// Halt a workspace and start it again
+    Restart(StartArgs),
+    /// Wait until a workspace is at rest; the exit code is that of its command
+    Wait(NameArgs),
+    /// Show what came of a workspace's command
+    Result(NameArgs),
+    /// Print what a workspace's setup and command printed
+    Logs(LogsArgs),
+    /// Print what happened to a workspace, one JSON object a line
+    Events(FollowArgs),
+    /// Show what a workspace takes of the host
+    Stats(FollowArgs),
+    /// Make a workspace of another, with a copy of its disk
+    Clone(CloneArgs),
+    /// Remove what killed commands and shims left
+    Prune(PruneArgs),
+    /// Remove workspaces with all that they hold
+    #[command(visible_alias = "rm")]
+    Delete(DeleteArgs),
+    /// List all workspaces
+    #[command(visible_aliases = ["ls", "ps"])]
+    List,
+    /// Show how a workspace is and what it was made of
+    #[command(visible_alias = "inspect")]
+    Status(NameArgs),
     /// Fetch, list and prune images
     #[command(subcommand, arg_required_else_help = true)]
     Image(ImageCommand),
@@ -79,6 +124,9 @@ pub(crate) enum Command {
     },
     /// Show versions
     Version,
+    /// Own the machine of a started workspace
+    #[command(hide = true)]
+    Shim(ShimArgs),
     /// Answer one request of the supervisor protocol with a backend that is built in
     #[command(hide = true)]
     SuperviseBackend {

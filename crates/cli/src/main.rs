@@ -17,6 +17,7 @@ mod terminal;
 mod tools;
 mod umask;
 mod volume_flag;
+mod workspace;
 
 use std::process::ExitCode;
 

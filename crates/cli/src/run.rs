@@ -17,16 +17,18 @@ use crate::progress::Shown;
 use crate::terminal::{self, Keys};
 use crate::{signals, tools};
 pub(crate) use outputs::{told_left_out, told_outputs};
-pub(crate) use request::{from_args, host_cpus};
-use sinks::Capture;
-use streams::{Streams, Terminals};
+pub(crate) use request::{from_args, host_cpus, variables};
+pub(crate) use sinks::Capture;
+pub(crate) use streams::{Asked, Streams, Terminals};
+pub(crate) use tell::{failure_of_command, put_streams};
 
 /// Runs `microagent run`.
 pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<u8, Failure> {
     let state = StateDir::peek(tools::state_path(global)?)?;
     let config = tools::config(&state)?;
     let request = from_args(&args, &config, global)?;
-    let streams = Streams::new(&args, global, Terminals::here())?;
+    let asked = Asked { tty: args.tty, interactive: args.interactive };
+    let streams = Streams::new(asked, global, Terminals::here())?;
     if args.dry_run {
         let plan = dry_run(&request, &tools::tools(state)?).await?;
         tell::plan(&plan, global);

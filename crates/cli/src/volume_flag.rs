@@ -26,6 +26,7 @@ pub(crate) fn parse(mut words: Vec<OsString>) -> Result<Cli, clap::Error> {
 fn volume_at(cli: &Cli, words: &[OsString]) -> Option<usize> {
     let args = match &cli.command {
         Command::Run(args) => args,
+        Command::Create(args) => &args.run,
         Command::Compare(args) => &args.run,
         _ => return None,
     };
@@ -47,12 +48,13 @@ mod tests {
     use super::*;
 
     fn check(line: &str, volumes: &[&str], positional: &[&str], verbose: bool) {
-        for command in ["run", "compare"] {
+        for command in ["run", "create", "compare"] {
             let words = format!("microagent {command} {line}");
             let words = words.split(' ').map(OsString::from).collect();
             let cli = parse(words).unwrap();
             let args = match cli.command {
                 Command::Run(args) => *args,
+                Command::Create(args) => args.run,
                 Command::Compare(args) => args.run,
                 _ => panic!("{line}"),
             };

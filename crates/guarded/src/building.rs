@@ -12,11 +12,12 @@ use crate::files;
 use crate::launch::{GUARD, Role, launch};
 use crate::life::Life;
 use crate::limits::END_WITHIN;
-use crate::process::{Process, process_error};
+use crate::process_error::process_error;
 use crate::processes::Processes;
 use crate::record::{Helper, Record};
 use crate::reports::{Reports, Started};
 use crate::sockets::SocketDir;
+use microagent_process::Process;
 
 /// A machine that is not complete; dropped, it leaves nothing.
 #[derive(Debug)]

@@ -1,7 +1,5 @@
 //! What the host has.
 
-use std::fs;
-
 use landlock::{
     ABI, Access as _, AccessFs, CompatLevel, Compatible, Ruleset, RulesetAttr, RulesetError,
 };
@@ -29,7 +27,5 @@ pub fn landlock_works() -> bool {
 /// # Errors
 /// `Io` where `/proc` does not say.
 pub fn boot_id() -> Result<String> {
-    let path = "/proc/sys/kernel/random/boot_id";
-    let text = fs::read_to_string(path).map_err(|e| Error::io(format!("read {path}"), e))?;
-    Ok(text.trim().to_owned())
+    microagent_process::boot_id().map_err(|e| Error::io("find out which boot this is", e))
 }

@@ -15,8 +15,9 @@ use tokio::net::unix::pipe;
 
 use crate::files;
 use crate::limits::MAX_QUOTED_LOG;
-use crate::process::{Process, process_error};
+use crate::process_error::process_error;
 use crate::words::one_line;
+use microagent_process::Process;
 
 /// What starts a hypervisor, keeps its console and ends it.
 pub const GUARD: Role = Role { name: "guard", argument: "guard", log: files::GUARD_LOG };

@@ -10,8 +10,9 @@ use crate::files::{self, note};
 use crate::isolation::of_process;
 use crate::launch::{GUARD, Role, died, last_words};
 use crate::limits::{END_WITHIN, FOLLOW_WITHIN};
-use crate::process::{Process, process_error};
+use crate::process_error::process_error;
 use crate::record::Record;
+use microagent_process::Process;
 
 /// What the hypervisor is called in errors and in [`Isolation`].
 const MONITOR: &str = "monitor";

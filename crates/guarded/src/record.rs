@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::files;
 use crate::host::boot_id;
 use crate::limits::MAX_RECORD_LEN;
-use crate::process::ProcessId;
+use microagent_process::ProcessId;
 
 /// Version of the record.
 const VERSION: u32 = 2;

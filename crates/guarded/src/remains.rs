@@ -10,10 +10,10 @@ use rustix::fs::inotify;
 
 use crate::files;
 use crate::limits::{FOLLOW_WITHIN, MAX_RECORD_LEN};
-use crate::process::Process;
 use crate::record::read_bounded;
-use crate::watched::watched;
 use crate::words::{in_words, one_line};
+use microagent_process::Process;
+use microagent_process::watched;
 
 /// What is left of a machine whose monitor has ended.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -73,6 +73,20 @@ impl Registry {
         }
     }
 
+    /// The backend that was chosen earlier, to take up what it made.
+    ///
+    /// # Errors
+    /// `Usage` for names and paths that are none; for `auto`, which is no choice.
+    pub async fn chosen(&self, selection: &Selection) -> Result<Box<dyn Backend>> {
+        match selection {
+            Selection::Named { name, options } => self.by_name(name, options),
+            Selection::Path { path } => self.by_path(path).await,
+            Selection::Auto => {
+                Err(Error::new(ErrorKind::Usage, "'auto' is not what made a machine"))
+            }
+        }
+    }
+
     /// The backend of this name with these options, possibly none.
     ///
     /// # Errors

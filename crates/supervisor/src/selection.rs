@@ -1,5 +1,6 @@
 //! What a user said with `--supervisor`.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use microagent_backend::{Error, ErrorKind};
@@ -50,6 +51,18 @@ impl Selection {
     }
 }
 
+/// As it is written.
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Named { name, options } if options.is_empty() => f.write_str(name),
+            Self::Named { name, options } => write!(f, "{name}:{options}"),
+            Self::Path { path } => write!(f, "{}", path.display()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,7 +72,10 @@ mod tests {
     }
 
     fn check(text: &str, expect: Option<Selection>) {
-        assert_eq!(Selection::parse(text).ok(), expect, "{text:?}");
+        let parsed = Selection::parse(text).ok();
+        assert_eq!(parsed, expect, "{text:?}");
+        let written = parsed.map(|selection| selection.to_string());
+        assert!(written.is_none_or(|written| written == text), "{text:?}");
     }
 
     #[test]

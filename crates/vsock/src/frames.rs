@@ -1,7 +1,7 @@
 //! Frames on an asynchronous stream.
 
 use microagent_guest_protocol::frame::{HEADER_LEN, Header, Kind};
-use microagent_guest_protocol::{AgentMessage, Stream};
+use microagent_guest_protocol::{AgentMessage, HostMessage, Stream};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 use crate::SessionError;
@@ -12,6 +12,14 @@ pub(crate) enum Incoming {
     Message(AgentMessage),
     /// So many bytes of output of a command, in [`FrameReader::payload`]; none is its end.
     Output { id: u32, stream: Stream },
+}
+
+/// One frame from a host.
+pub(crate) enum FromHost {
+    /// A control message.
+    Message(HostMessage),
+    /// Standard input of a command, in [`FrameReader::payload`]; no bytes are its end.
+    Input { id: u32 },
 }
 
 /// Reads frames, one after the other, into one buffer.
@@ -65,6 +73,20 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     }
 }
 
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    /// Reads one frame of those that a host sends.
+    pub(crate) async fn read_from_host(&mut self) -> Result<FromHost, SessionError> {
+        match self.read_raw(usize::MAX).await? {
+            Kind::Control => {
+                let message = HostMessage::parse(&self.payload);
+                Ok(FromHost::Message(message.map_err(|e| protocol(&e))?))
+            }
+            Kind::Data { stream: Stream::Stdin, id } => Ok(FromHost::Input { id }),
+            Kind::Data { .. } => Err(SessionError::Protocol("data of an output".to_owned())),
+        }
+    }
+}
+
 /// An error with its cause, as the reason for which a session ended.
 pub(crate) fn protocol(error: &dyn std::error::Error) -> SessionError {
     let mut text = error.to_string();
@@ -78,7 +100,12 @@ pub(crate) fn protocol(error: &dyn std::error::Error) -> SessionError {
 
 /// A data frame for the agent.
 pub(crate) fn data_frame(id: u32, bytes: &[u8]) -> Vec<u8> {
-    let kind = Kind::Data { stream: Stream::Stdin, id };
+    frame_of(id, Stream::Stdin, bytes)
+}
+
+/// A data frame.
+pub(crate) fn frame_of(id: u32, stream: Stream, bytes: &[u8]) -> Vec<u8> {
+    let kind = Kind::Data { stream, id };
     let mut frame = Vec::with_capacity(HEADER_LEN + bytes.len());
     frame.extend_from_slice(&Header { kind, len: bytes.len() }.encode());
     frame.extend_from_slice(bytes);

@@ -10,6 +10,9 @@
 //! [`WINDOW`](microagent_guest_protocol::WINDOW) bytes of it are kept. What the guest sends
 //! is untrusted: what breaks the protocol ends the session with an error.
 //!
+//! Other programs take part in a session through a [`Relay`], which serves each of them as the
+//! agent would.
+//!
 //! A [`Mediation`] is a channel from a port of the guest to one TCP target of the host.
 //!
 //! Not here: port forwards.
@@ -21,6 +24,7 @@ mod input;
 mod listener;
 mod mediation;
 mod output;
+mod relay;
 mod session;
 mod shared;
 mod socket;
@@ -30,6 +34,7 @@ pub use error::{SessionError, VsockError};
 pub use exec::{BrokenSink, Exec, ExecIo, Sink, Source};
 pub use listener::AgentListener;
 pub use mediation::{Channel, InvalidTarget, Mediation, MediationStatus, Need, Target};
+pub use relay::Relay;
 pub use session::Session;
-pub use socket::bind;
+pub use socket::{bind, connect};
 pub use stream::VsockStream;

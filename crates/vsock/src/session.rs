@@ -34,6 +34,12 @@ impl Session {
         Self { shared, task }
     }
 
+    /// Takes over a connection at whose other end a [`Relay`](crate::Relay) serves in the
+    /// place of an agent.
+    pub fn with_relay(stream: UnixStream) -> Self {
+        Self::over(stream)
+    }
+
     /// Waits until the guest's disks are mounted and commands can run.
     ///
     /// # Errors

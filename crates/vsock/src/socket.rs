@@ -29,7 +29,10 @@ pub fn bind(path: &Path) -> io::Result<UnixListener> {
 }
 
 /// Connects to a path of any length.
-pub(crate) async fn connect(path: &Path) -> io::Result<UnixStream> {
+///
+/// # Errors
+/// What opening the directory or connecting meets.
+pub async fn connect(path: &Path) -> io::Result<UnixStream> {
     let address = Address::of(path)?;
     UnixStream::connect(&address.path).await
 }

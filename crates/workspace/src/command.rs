@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use microagent_guest_protocol::{ExecRequest, TtySize, User};
+use serde::{Deserialize, Serialize};
 
 use crate::RunError;
 
@@ -24,7 +25,8 @@ pub enum CommandRequest {
 }
 
 /// What an image says about how it wants to be run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub(crate) struct ImageDefaults {
     /// Program and first arguments.
     pub(crate) entrypoint: Vec<String>,

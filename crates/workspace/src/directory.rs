@@ -20,7 +20,7 @@ pub(crate) const MANIFEST: &str = "manifest.json";
 #[derive(Debug)]
 pub(crate) struct WorkspaceDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 impl WorkspaceDir {
@@ -37,27 +37,35 @@ impl WorkspaceDir {
         }
         let lock = open_lock(&path).map_err(failed)?;
         lock.lock().map_err(failed)?;
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
     }
 
     /// Takes a workspace that was kept.
     ///
     /// # Errors
-    /// `Usage` where there is none of this name; `Conflict` where it is in use.
+    /// `NoWorkspace` where there is none of this name; `InUse`.
     pub(crate) fn open(state: &StateDir, name: &Name) -> Result<Self, RunError> {
         let path = state.workspaces().join(name.as_str());
         if !path.join(MANIFEST).exists() {
-            let message = format!("there is no workspace '{name}'");
-            let hint = Some("a run with --keep makes one".into());
-            return Err(RunError::Usage { message, hint });
+            return Err(RunError::NoWorkspace(name.to_string()));
         }
         let failed = |e| RunError::state(format!("cannot open workspace {}", path.display()), e);
         let lock = open_lock(&path).map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock }),
+            Ok(()) => Ok(Self { path, lock }),
             Err(TryLockError::WouldBlock) => Err(RunError::InUse(format!("workspace {name}"))),
             Err(TryLockError::Error(e)) => Err(failed(e)),
         }
+    }
+
+    /// The workspace whose lock this process was given by whoever held it.
+    pub(crate) fn held(path: PathBuf, lock: File) -> Self {
+        Self { path, lock }
+    }
+
+    /// Hands it over to another process, which holds it as long as it has this file open.
+    pub(crate) fn into_lock(self) -> File {
+        self.lock
     }
 
     /// Where it is; absolute.

@@ -2,7 +2,7 @@
 
 use microagent_guest_protocol::ExitStatus;
 use microagent_machine::MiB;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Footprint, Phase, ReportedMediation, ReportedOutput};
 
@@ -123,7 +123,7 @@ pub struct ReportedImage {
 }
 
 /// What a command did.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CommandResult {
     /// RFC 3339, UTC.
     pub started_at: String,

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::interrupt::Interrupt;
+use crate::named::{ProtocolError, Told};
 
 /// Why a run failed, apart from its command.
 #[derive(Debug, thiserror::Error)]
@@ -41,6 +42,51 @@ pub enum RunError {
         /// What is known.
         known: u32,
     },
+    /// A file of a workspace that another version of the program wrote.
+    #[error("the {what} in {} has version {found}, this program knows version {known}", path.display())]
+    OtherVersion {
+        /// What kind of file.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What is there.
+        found: u64,
+        /// What is known.
+        known: u32,
+    },
+    /// There is no workspace of that name.
+    #[error("there is no workspace '{0}'")]
+    NoWorkspace(String),
+    /// What was asked of a workspace cannot be done where it is in its life.
+    #[error("{message}")]
+    WrongMoment {
+        /// What and why.
+        message: String,
+        /// What to do.
+        hint: String,
+    },
+    /// Something is no longer what a workspace was made with.
+    #[error("the {what} is another: sha256 {found}, the workspace was made with {expected}")]
+    Diverged {
+        /// What it is.
+        what: String,
+        /// SHA-256 of what it was made with.
+        expected: String,
+        /// SHA-256 of what is here now.
+        found: String,
+    },
+    /// The shim of a workspace could not be talked to.
+    #[error("cannot talk to the shim of workspace {workspace}")]
+    Shim {
+        /// Which workspace.
+        workspace: String,
+        /// Why.
+        #[source]
+        source: ProtocolError,
+    },
+    /// What a shim met, in its words.
+    #[error("{}", .0.message)]
+    Told(Box<Told>),
     /// A workspace of that name exists.
     #[error("workspace {0} exists already")]
     Conflict(String),
@@ -194,7 +240,7 @@ impl RunError {
 
     /// What kind of failure, for programs: one of the names of
     /// [`ErrorKind`](microagent_backend::ErrorKind), or `interrupted`.
-    pub fn kind(&self) -> &'static str {
+    pub fn kind(&self) -> &str {
         use microagent_backend::ErrorKind;
         match self {
             Self::Usage { .. } | Self::NoCommand => ErrorKind::Usage.name(),
@@ -203,6 +249,13 @@ impl RunError {
             }
             Self::State { .. } => ErrorKind::Io.name(),
             Self::NewerState { .. } => ErrorKind::Unsupported.name(),
+            Self::OtherVersion { .. } => ErrorKind::Unsupported.name(),
+            Self::NoWorkspace(_) => ErrorKind::NotFound.name(),
+            Self::WrongMoment { .. } => ErrorKind::InvalidState.name(),
+            Self::Diverged { .. } => ErrorKind::Conflict.name(),
+            Self::Shim { source: ProtocolError::Io(_), .. } => ErrorKind::Io.name(),
+            Self::Shim { .. } => ErrorKind::Protocol.name(),
+            Self::Told(told) => &told.kind,
             Self::Conflict(_) | Self::InUse(_) => ErrorKind::Conflict.name(),
             Self::Read { source, .. } => read_kind(source).name(),
             Self::Image(e) => image_kind(e).name(),
@@ -228,6 +281,25 @@ impl RunError {
             Self::NoCommand => Some("give a command, or --exec '<command>'".into()),
             Self::State { .. } => Some("choose another directory with --state-dir".into()),
             Self::NewerState { .. } => Some("use the newer program, or another --state-dir".into()),
+            Self::OtherVersion { found, known, .. } if *found > u64::from(*known) => {
+                Some("use the newer program".into())
+            }
+            Self::OtherVersion { .. } => Some(
+                "an older program made it: fetch its files with `microagent artifacts`, or \
+                 `microagent delete` it"
+                    .into(),
+            ),
+            Self::NoWorkspace(_) => Some(
+                "`microagent list` shows those there are, `microagent create` makes one".into(),
+            ),
+            Self::WrongMoment { hint, .. } => Some(hint.clone()),
+            Self::Diverged { .. } => {
+                Some("`microagent start --accept-changes` takes it as it is now".into())
+            }
+            Self::Shim { .. } => {
+                Some("use the program that started it, or `microagent kill` it".into())
+            }
+            Self::Told(told) => told.hint.clone(),
             Self::Conflict(_) => Some("choose another --name".into()),
             Self::InUse(_) => Some("end what uses it first".into()),
             Self::Read { .. } => None,

@@ -3,20 +3,29 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::directory::WorkspaceDir;
+use crate::named::State;
 
 /// Name of the file.
-const FILE: &str = "events.jsonl";
+pub(crate) const FILE: &str = "events.jsonl";
 
 /// Something that happened.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Serialize)]
 #[serde(rename_all = "snake_case", tag = "event")]
 pub(crate) enum Event {
+    /// The workspace is in another state.
+    State {
+        /// Which.
+        state: State,
+        /// Why, where it failed.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
     /// A required channel was severed.
     MediationBroken {
         /// The port of the guest's vsock.
@@ -45,7 +54,12 @@ pub(crate) struct Events {
 
 impl Events {
     pub(crate) fn of(directory: &WorkspaceDir) -> Self {
-        Self { path: directory.file(FILE) }
+        Self::at(directory.path())
+    }
+
+    /// Those of the workspace in this directory.
+    pub(crate) fn at(directory: &Path) -> Self {
+        Self { path: directory.join(FILE) }
     }
 
     /// Adds an event. One that cannot be written is logged: the machine goes on.

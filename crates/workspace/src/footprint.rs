@@ -9,14 +9,15 @@ use std::io;
 
 use microagent_backend::{Machine, ProcessIsolation};
 use microagent_machine::MiB;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Where the part of guest memory below 4 GiB ends on x86, in KiB: what lies behind is for
 /// devices, and memory goes on at 4 GiB.
 const LOW_END: u64 = 3 << 20;
 
 /// What the processes of a machine take.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Footprint {
     /// One entry for each process.
     pub processes: Vec<ProcessFootprint>,
@@ -26,7 +27,8 @@ pub struct Footprint {
 }
 
 /// What one process takes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ProcessFootprint {
     /// What it is: `monitor`, `guard`, `vsock`.
     pub role: String,
@@ -83,6 +85,12 @@ pub(crate) async fn of_machine(machine: &dyn Machine, memory: MiB) -> Option<Foo
         });
     }
     Some(footprint)
+}
+
+/// Proportional set size of this process, in KiB.
+pub(crate) fn of_this_process() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/smaps_rollup").ok()?;
+    text.lines().find_map(pss)
 }
 
 fn read(pid: u32, memory: MiB) -> io::Result<Sums> {

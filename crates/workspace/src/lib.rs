@@ -1,5 +1,7 @@
 //! The run flow, workspaces and the state directory.
 //!
+//! [`named`] are workspaces that last.
+//!
 //! [`run()`] brings a request from an image to the result of a command: it calls on images,
 //! root disks, kernels, the supervisor and vsock, and asks of backends only what they can
 //! do, never which they are.
@@ -17,6 +19,7 @@ mod footprint;
 mod interrupt;
 mod mediation;
 mod name;
+pub mod named;
 mod outputs;
 mod phases;
 mod plan;

@@ -15,18 +15,24 @@ mod mediation;
 mod prepare;
 mod shutdown;
 
+use std::sync::Arc;
+
 use jiff::Timestamp;
 use microagent_backend::Machine;
 use microagent_vsock::{AgentListener, Session};
 
 use crate::directory::{WorkspaceDir, sweep};
 use crate::interrupt::Interrupt;
+use crate::named::Found;
 use crate::volumes::HeldVolume;
 use crate::{
     CommandResult, DiskRequest, Ending, Phases, ReportedImage, ReportedResources, RunError, RunIo,
     RunReport, RunRequest, Tools, attach, footprint, outputs,
 };
+pub(crate) use commands::{SIGHUP, SIGPIPE, changed};
+pub(crate) use machine::{end_text, ended, last_lines};
 pub use prepare::{DryRun, dry_run};
+pub(crate) use shutdown::{DEADLINE, judge, not_written_back};
 
 /// Runs a request to its end and leaves nothing behind unless it is to be kept.
 ///
@@ -50,25 +56,47 @@ pub async fn run(
 }
 
 /// A run on its way, and all that must be undone when it ends.
-struct Flow<'a> {
-    request: &'a RunRequest,
+pub(crate) struct Flow<'a> {
+    tenure: Tenure,
+    pub(crate) request: &'a RunRequest,
     tools: &'a Tools,
-    report: RunReport,
+    pub(crate) report: RunReport,
     phases: Phases,
-    directory: Option<WorkspaceDir>,
+    pub(crate) directory: Option<WorkspaceDir>,
     life: Option<machine::LifeLine>,
-    machine: Option<Box<dyn Machine>>,
+    pub(crate) machine: Option<Box<dyn Machine>>,
     listener: Option<AgentListener>,
     /// Whether the channel's target was there.
     reached: bool,
     channel: Option<mediation::Open>,
-    session: Option<Session>,
+    pub(crate) session: Option<Arc<Session>>,
+    /// What a workspace that is kept is known by.
+    pub(crate) found: Option<Found>,
     /// Ours until the machine has ended.
     volumes: Vec<HeldVolume>,
 }
 
+/// Whose a machine is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tenure {
+    /// This process's: it goes with it.
+    Attached,
+    /// A workspace's that lasts: it stays until it is ended.
+    Detached,
+}
+
 impl<'a> Flow<'a> {
-    fn new(request: &'a RunRequest, tools: &'a Tools) -> Self {
+    /// A workspace that lasts: what it is made of, or its machine where its directory is held.
+    pub(crate) fn detached(
+        request: &'a RunRequest,
+        tools: &'a Tools,
+        directory: Option<WorkspaceDir>,
+    ) -> Self {
+        let flow = Self::new(request, tools);
+        Self { tenure: Tenure::Detached, directory, ..flow }
+    }
+
+    pub(crate) fn new(request: &'a RunRequest, tools: &'a Tools) -> Self {
         let report = RunReport {
             workspace: request.name.to_string(),
             resources: ReportedResources {
@@ -81,6 +109,7 @@ impl<'a> Flow<'a> {
             ..RunReport::default()
         };
         Self {
+            tenure: Tenure::Attached,
             request,
             tools,
             report,
@@ -92,13 +121,14 @@ impl<'a> Flow<'a> {
             reached: false,
             channel: None,
             session: None,
+            found: None,
             volumes: Vec::new(),
         }
     }
 
     async fn drive(&mut self, io: &mut RunIo) -> Result<Ending, RunError> {
         sweep(&self.tools.state)?;
-        self.volumes = attach::check(&self.request.disks, &self.tools.state)?;
+        self.check_disks()?;
         outputs::prepare(self.request)?;
         self.look_for_target(io).await?;
         let prepared = self.prepare(io).await?;
@@ -109,6 +139,12 @@ impl<'a> Flow<'a> {
         self.collect(&ending, io).await?;
         self.measure().await;
         Ok(ending)
+    }
+
+    /// Refuses disks that cannot be had; the volumes among them are ours from now on.
+    pub(crate) fn check_disks(&mut self) -> Result<(), RunError> {
+        self.volumes = attach::check(&self.request.disks, &self.tools.state)?;
+        Ok(())
     }
 
     /// Looks at the machine's memory, while it is as the command left it.
@@ -132,15 +168,7 @@ impl<'a> Flow<'a> {
         if (self.request.keep || lasts) && ending.is_ok() {
             first = self.shut_down(io).await;
         }
-        self.listener = None;
-        self.channel = None;
-        self.session = None;
-        if let Some(machine) = self.machine.take() {
-            self.keep_console(machine.as_ref(), io);
-            if let Err(e) = machine.destroy().await {
-                first = first.and(Err(e.into()));
-            }
-        }
+        first = first.and(self.take_down(io).await);
         if let Some(directory) = self.directory.take()
             && let Err(e) = self.keep_or_remove(directory, ending)
         {
@@ -151,6 +179,16 @@ impl<'a> Flow<'a> {
         self.life = None;
         self.phases.end("unwind");
         first
+    }
+
+    /// Ends the machine, whatever it is doing, and what was open for it.
+    pub(crate) async fn take_down(&mut self, io: &RunIo) -> Result<(), RunError> {
+        self.listener = None;
+        self.channel = None;
+        self.session = None;
+        let Some(machine) = self.machine.take() else { return Ok(()) };
+        self.keep_console(machine.as_ref(), io);
+        Ok(machine.destroy().await?)
     }
 
     fn finish(mut self, ending: Result<Ending, RunError>) -> (RunReport, Result<Ending, RunError>) {
@@ -181,6 +219,6 @@ impl<'a> Flow<'a> {
     }
 }
 
-fn now() -> String {
+pub(crate) fn now() -> String {
     Timestamp::now().to_string()
 }

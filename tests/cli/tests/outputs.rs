@@ -134,7 +134,7 @@ fn a_kept_workspace_gives_its_outputs_later() {
     artifacts(&["get", &name, "n", "--to", to]).refuses(125, &["output 'n'", "/nothing"]);
     artifacts(&["get", &name, "made", "--to", to]).refuses(2, &["made", "exists already"]);
     artifacts(&["get", &name, "other"]).refuses(2, &["'other'", "made, n, one"]);
-    artifacts(&["list", "no-such"]).refuses(2, &["no-such"]);
+    artifacts(&["list", "no-such"]).refuses(125, &["no-such"]);
     let image = sandbox.workspace(&name).join("rootfs.ext4");
     let image = image.to_str().unwrap();
     let rootfs = |arguments: &[&str]| sandbox.call(&["rootfs"]).args(arguments).output();

@@ -152,6 +152,12 @@ fn concerns_supervisor(error: &RunError) -> bool {
         | RunError::NoCommand
         | RunError::State { .. }
         | RunError::NewerState { .. }
+        | RunError::OtherVersion { .. }
+        | RunError::NoWorkspace(_)
+        | RunError::WrongMoment { .. }
+        | RunError::Diverged { .. }
+        | RunError::Shim { .. }
+        | RunError::Told(_)
         | RunError::Conflict(_)
         | RunError::Image(_)
         | RunError::Rootfs(_)

@@ -220,7 +220,14 @@ fn environment(args: &RunArgs) -> Result<Vec<(String, String)>, Failure> {
             }
         }
     }
-    for text in &args.env {
+    env.extend(variables(&args.env)?);
+    Ok(env)
+}
+
+/// What `--env` says.
+pub(crate) fn variables(texts: &[String]) -> Result<Vec<(String, String)>, Failure> {
+    let mut env = Vec::new();
+    for text in texts {
         env.extend(variable(text, "--env")?);
     }
     Ok(env)

@@ -14,7 +14,7 @@ const MAX_CAPTURE: usize = 1 << 20;
 
 /// Keeps the beginning of a stream and drops the rest.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Capture {
+pub(crate) struct Capture {
     kept: Arc<Mutex<Kept>>,
 }
 
@@ -26,7 +26,7 @@ struct Kept {
 
 /// A stream as it stands in a JSON report.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Captured {
+pub(crate) struct Captured {
     /// The text, or its base64 form.
     pub(super) text: String,
     /// Whether `text` is base64, because the bytes are no UTF-8.

@@ -2,31 +2,40 @@
 
 use std::io::{self, IsTerminal};
 
-use crate::args::{Global, RunArgs};
+use crate::args::Global;
 use crate::failure::Failure;
 
 /// Which of the program's own streams are terminals.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Terminals {
-    pub(super) stdin: bool,
-    pub(super) stdout: bool,
-    pub(super) stderr: bool,
+pub(crate) struct Terminals {
+    pub(crate) stdin: bool,
+    pub(crate) stdout: bool,
+    pub(crate) stderr: bool,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Asked {
+    /// `--tty`.
+    pub(crate) tty: bool,
+    /// `--interactive`.
+    pub(crate) interactive: bool,
 }
 
 /// What a command gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Streams {
+pub(crate) struct Streams {
     /// Standard input is forwarded; otherwise the command reads nothing.
-    pub(super) stdin: bool,
+    pub(crate) stdin: bool,
     /// A terminal of its own, which carries both its outputs.
-    pub(super) tty: bool,
+    pub(crate) tty: bool,
     /// The user's terminal is raw meanwhile: what is typed is the command's.
-    pub(super) raw: bool,
+    pub(crate) raw: bool,
 }
 
 impl Terminals {
     /// Those of this process.
-    pub(super) fn here() -> Self {
+    pub(crate) fn here() -> Self {
         Self {
             stdin: io::stdin().is_terminal(),
             stdout: io::stdout().is_terminal(),
@@ -38,10 +47,11 @@ impl Terminals {
 impl Streams {
     /// What was asked for, or what suits a person that sits at all three streams. If one of
     /// them leads elsewhere, both outputs in one would not be what was meant.
-    pub(super) fn new(args: &RunArgs, global: &Global, on: Terminals) -> Result<Self, Failure> {
+    pub(crate) fn new(asked: Asked, global: &Global, on: Terminals) -> Result<Self, Failure> {
         let everywhere = on.stdin && on.stdout && on.stderr;
-        let automatic = everywhere && !args.tty && !args.interactive && !global.json;
-        let (stdin, tty) = (args.interactive || automatic, args.tty || automatic);
+        let Asked { tty, interactive } = asked;
+        let automatic = everywhere && !tty && !interactive && !global.json;
+        let (stdin, tty) = (interactive || automatic, tty || automatic);
         if stdin && tty && !on.stdin {
             return Err(Failure::usage(
                 "--tty with --interactive, and standard input is no terminal",
@@ -71,7 +81,8 @@ mod tests {
         let Command::Run(args) = &cli.command else { panic!("not run") };
         let [stdin, stdout, stderr] = ['i', 'o', 'e'].map(|stream| terminals.contains(stream));
         let on = Terminals { stdin, stdout, stderr };
-        let text = match Streams::new(args, &cli.global, on) {
+        let asked = Asked { tty: args.tty, interactive: args.interactive };
+        let text = match Streams::new(asked, &cli.global, on) {
             Ok(Streams { stdin, tty, raw }) => {
                 let given = [("stdin", stdin), ("tty", tty), ("raw", raw)];
                 let given = given.into_iter().filter_map(|(name, given)| given.then_some(name));

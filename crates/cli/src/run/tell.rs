@@ -22,7 +22,7 @@ pub(super) fn ending(
     global: &Global,
 ) -> u8 {
     let failure = match &ending {
-        Ok(ending) => failure_of(ending, args),
+        Ok(ending) => failure_of_command(ending, args.timeout.as_deref()),
         Err(_) => None,
     };
     let code = match &ending {
@@ -55,7 +55,7 @@ pub(super) fn ending(
 }
 
 /// What there is to say beside the exit code.
-fn failure_of(ending: &Ending, args: &RunArgs) -> Option<Failure> {
+pub(crate) fn failure_of_command(ending: &Ending, timeout: Option<&str>) -> Option<Failure> {
     use microagent_workspace::ExitStatus;
     match ending {
         Ending::Command(ExitStatus::NotStarted { message, .. }) => {
@@ -76,7 +76,7 @@ fn failure_of(ending: &Ending, args: &RunArgs) -> Option<Failure> {
             kind: "timeout".into(),
             message: format!(
                 "killed after {} seconds (exit {EXIT_TIMEOUT})",
-                args.timeout.as_deref().unwrap_or("?")
+                timeout.unwrap_or("?")
             ),
             hint: None,
         }),
@@ -94,19 +94,25 @@ fn status_text(status: &microagent_workspace::ExitStatus) -> String {
 
 fn object(report: &RunReport, failure: Option<&Failure>, captures: &(Capture, Capture)) -> Value {
     let mut object = json!(report);
-    let (stdout, stderr) = captured(&captures.0, &captures.1);
-    if let Some(result) = object.get_mut("result").and_then(Value::as_object_mut) {
-        result.insert("stdout".into(), stdout.text.into());
-        result.insert("stderr".into(), stderr.text.into());
-        result.insert("stdout_truncated".into(), stdout.truncated.into());
-        result.insert("stderr_truncated".into(), stderr.truncated.into());
-        let encoding = if stdout.base64 { "base64" } else { "utf8" };
-        result.insert("encoding".into(), encoding.into());
+    if let Some(result) = object.get_mut("result") {
+        put_streams(result, captures);
     }
     if let Some(object) = object.as_object_mut() {
         object.insert("error".into(), json!(failure));
     }
     object
+}
+
+/// Adds what a command printed to its result.
+pub(crate) fn put_streams(result: &mut Value, captures: &(Capture, Capture)) {
+    let (stdout, stderr) = captured(&captures.0, &captures.1);
+    let Some(result) = result.as_object_mut() else { return };
+    result.insert("stdout".into(), stdout.text.into());
+    result.insert("stderr".into(), stderr.text.into());
+    result.insert("stdout_truncated".into(), stdout.truncated.into());
+    result.insert("stderr_truncated".into(), stderr.truncated.into());
+    let encoding = if stdout.base64 { "base64" } else { "utf8" };
+    result.insert("encoding".into(), encoding.into());
 }
 
 fn phase_table(phases: &[Phase]) -> String {

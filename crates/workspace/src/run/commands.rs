@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::Flow;
 use super::machine::{end_text, ended, last_lines};
 use super::prepare::Prepared;
-use crate::command::{exec_request, shell_argv, with_terminal};
+use crate::command::{ImageDefaults, exec_request, shell_argv, with_terminal};
 use crate::interrupt::Interrupt;
 use crate::{Ending, RunError, RunIo};
 
@@ -19,10 +19,10 @@ use crate::{Ending, RunError, RunIo};
 const SIGNAL_GRACE: Duration = Duration::from_secs(10);
 
 /// What a program gets whose terminal is closed.
-const SIGHUP: i32 = 1;
+pub(crate) const SIGHUP: i32 = 1;
 
 /// What a program gets that writes where nobody reads any more.
-const SIGPIPE: i32 = 13;
+pub(crate) const SIGPIPE: i32 = 13;
 
 /// How long a session may take to tell what it still knows when its machine has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -39,29 +39,14 @@ impl Flow<'_> {
         prepared: &Prepared,
         io: &mut RunIo,
     ) -> Result<Ending, RunError> {
-        let around = self.request.surroundings();
-        let hostname = self.request.guest_hostname();
-        let setup = &self.request.setup;
-        for (index, line) in setup.iter().enumerate() {
-            let number = index + 1;
-            io.progress.setting_up(number, line);
-            let argv = shell_argv(&self.request.shell, line);
-            let request =
-                exec_request(number as u32, argv, &prepared.defaults, &around, &hostname, false);
-            match self.run_one(request, io, None).await? {
-                Outcome::Ended(ExitStatus::Code { code: 0 }) => {}
-                Outcome::Ended(status) => {
-                    return Ok(Ending::Setup { number, line: line.clone(), status });
-                }
-                Outcome::Interrupted(interrupt) => return Ok(interrupted(interrupt)),
-            }
-        }
-        if !setup.is_empty() {
-            self.phases.end("setup");
+        if let Some(ending) = self.run_setup(&prepared.defaults, io).await? {
+            return Ok(ending);
         }
         io.progress.running();
+        let around = self.request.surroundings();
+        let hostname = self.request.guest_hostname();
         let stdin = io.stdin.take();
-        let id = setup.len() as u32 + 1;
+        let id = self.request.setup.len() as u32 + 1;
         let argv = prepared.argv.clone();
         let request =
             exec_request(id, argv, &prepared.defaults, &around, &hostname, stdin.is_some());
@@ -79,6 +64,34 @@ impl Flow<'_> {
             Outcome::Ended(status) => Ending::Command(status),
             Outcome::Interrupted(interrupt) => interrupted(interrupt),
         })
+    }
+
+    /// Runs the setup commands in order; how it ended where one of them failed.
+    pub(crate) async fn run_setup(
+        &mut self,
+        defaults: &ImageDefaults,
+        io: &mut RunIo,
+    ) -> Result<Option<Ending>, RunError> {
+        let around = self.request.surroundings();
+        let hostname = self.request.guest_hostname();
+        let setup = &self.request.setup;
+        for (index, line) in setup.iter().enumerate() {
+            let number = index + 1;
+            io.progress.setting_up(number, line);
+            let argv = shell_argv(&self.request.shell, line);
+            let request = exec_request(number as u32, argv, defaults, &around, &hostname, false);
+            match self.run_one(request, io, None).await? {
+                Outcome::Ended(ExitStatus::Code { code: 0 }) => {}
+                Outcome::Ended(status) => {
+                    return Ok(Some(Ending::Setup { number, line: line.clone(), status }));
+                }
+                Outcome::Interrupted(interrupt) => return Ok(Some(interrupted(interrupt))),
+            }
+        }
+        if !setup.is_empty() {
+            self.phases.end("setup");
+        }
+        Ok(None)
     }
 
     async fn run_one(
@@ -183,7 +196,7 @@ fn interrupted(interrupt: Interrupt) -> Ending {
 }
 
 /// The terminal's next size; never without a terminal.
-async fn changed(terminal: &mut Option<watch::Receiver<TtySize>>) -> TtySize {
+pub(crate) async fn changed(terminal: &mut Option<watch::Receiver<TtySize>>) -> TtySize {
     if let Some(size) = terminal
         && size.changed().await.is_ok()
     {

@@ -1,24 +1,24 @@
 //! From prepared parts to a guest whose agent answers, and back to nothing.
 
-use std::fs;
+use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use microagent_backend::{ConsoleLog, Exit, Lifetime, Machine, RunDir};
 use microagent_guest_protocol::{AGENT_PORT, AgentConfig, Token, initramfs};
 use microagent_vsock::{AgentListener, SessionError};
-use serde::Serialize;
 
-use super::Flow;
 use super::prepare::Prepared;
+use super::{Flow, Tenure};
 use crate::attach::attach;
-use crate::directory::{MANIFEST, WorkspaceDir};
+use crate::directory::WorkspaceDir;
+use crate::named::{RESULT, durable, keep};
 use crate::plan::{RootFiles, RootMode, agent_config, boot, machine_spec};
-use crate::state_dir::write_new;
-use crate::{Ending, OutputRequest, RunError, RunIo};
+use crate::{Ending, RunError, RunIo};
 
 /// How long a guest may take from its first instruction to its agent's first words. Many
 /// machines that boot at once under emulation on few processors share those.
@@ -47,22 +47,35 @@ pub(super) struct LifeLine {
 
 impl Flow<'_> {
     /// Makes the machine with its vCPUs held, and listens for its agent.
-    pub(super) async fn build(
+    pub(crate) async fn build(
         &mut self,
         prepared: &Prepared,
         io: &mut RunIo,
     ) -> Result<(), RunError> {
         io.progress.booting(prepared.choice.backend.name());
-        let directory =
-            self.directory.insert(WorkspaceDir::create(&self.tools.state, &self.request.name)?);
-        let root = root_files(prepared, directory)?;
+        let directory = match self.directory.take() {
+            Some(held) => held,
+            None => WorkspaceDir::create(&self.tools.state, &self.request.name)?,
+        };
+        let directory = self.directory.insert(directory);
+        let root = match self.tenure {
+            Tenure::Attached => root_files(prepared, directory)?,
+            Tenure::Detached => RootFiles::Copy { disk: prepared.base.clone() },
+        };
         self.report.rootfs_path = Some(root.reported().display().to_string());
         let disks = &self.request.disks;
-        let attached = attach(disks, &self.tools.state, directory.path(), &io.progress);
+        let made = match self.tenure {
+            Tenure::Attached => directory.path().to_owned(),
+            Tenure::Detached => fresh(directory.file("run/disks"))?,
+        };
+        let attached = attach(disks, &self.tools.state, &made, &io.progress);
         let attached = io.interrupts.guard(attached).await?;
         self.phases.end("disk");
 
-        let run_dir = RunDir::create(directory.file("run"))?;
+        let run_dir = RunDir::create(directory.file(match self.tenure {
+            Tenure::Attached => "run",
+            Tenure::Detached => "run/machine",
+        }))?;
         let token = new_token()?;
         let power_off = prepared.choice.capabilities.power_off;
         let channel = self.request.mediation.as_ref();
@@ -76,8 +89,14 @@ impl Flow<'_> {
         let mut spec = machine_spec(&self.request.resources, &root, &attached);
         spec.boot = Some(boot(&prepared.kernel, initramfs, self.request.verbose));
 
-        let (life, lifetime) = lifeline(self.request.keep, directory, &run_dir)?;
-        self.life = Some(life);
+        let lifetime = match self.tenure {
+            Tenure::Attached => {
+                let (life, lifetime) = lifeline(self.request.keep, directory, &run_dir)?;
+                self.life = Some(life);
+                lifetime
+            }
+            Tenure::Detached => Lifetime::Detached,
+        };
         let machine = prepared.choice.backend.create(&spec, &run_dir, lifetime).await?;
         let machine = self.machine.insert(machine);
         let path = machine.vsock().listener_path(AGENT_PORT);
@@ -89,7 +108,7 @@ impl Flow<'_> {
     }
 
     /// Lets the guest run until its agent is ready for commands.
-    pub(super) async fn boot(&mut self, io: &mut RunIo) -> Result<(), RunError> {
+    pub(crate) async fn boot(&mut self, io: &mut RunIo) -> Result<(), RunError> {
         let (Some(machine), Some(listener)) = (&self.machine, self.listener.take()) else {
             return Ok(());
         };
@@ -110,7 +129,7 @@ impl Flow<'_> {
             ready = session.ready(MOUNT_DEADLINE) => ready,
         };
         ready.map_err(|e| session_error("mounting its disks", &e, machine.as_ref()))?;
-        self.session = Some(session);
+        self.session = Some(Arc::new(session));
         self.phases.end("mount");
         Ok(())
     }
@@ -138,40 +157,27 @@ impl Flow<'_> {
         if !self.request.keep || ending.is_err() {
             return directory.remove();
         }
-        let failed =
-            |file: &Path, e| RunError::state(format!("cannot write {}", file.display()), e);
         if let Some(result) = &self.report.result {
-            let file = directory.file("result.json");
-            write_new(&file, result).map_err(|e| failed(&file, e))?;
+            let file = directory.file(RESULT);
+            let text = serde_json::to_vec_pretty(result);
+            text.map_err(io::Error::from)
+                .and_then(|text| durable::replace(&file, &text))
+                .map_err(|e| RunError::state(format!("cannot write {}", file.display()), e))?;
         }
-        let file = directory.file(MANIFEST);
-        write_new(&file, &Manifest::of(&self.report, &self.request.outputs))
-            .map_err(|e| failed(&file, e))
+        let Some(found) = &self.found else { return directory.remove() };
+        keep(&directory, self.request, found)
     }
 }
 
-/// What a kept workspace was made of.
-#[derive(Debug, Serialize)]
-struct Manifest<'a> {
-    version: u32,
-    name: &'a str,
-    image: &'a crate::ReportedImage,
-    resources: &'a crate::ReportedResources,
-    kernel_path: &'a Option<String>,
-    outputs: &'a [OutputRequest],
-}
-
-impl<'a> Manifest<'a> {
-    fn of(report: &'a crate::RunReport, outputs: &'a [OutputRequest]) -> Self {
-        Self {
-            version: 1,
-            name: &report.workspace,
-            image: &report.image,
-            resources: &report.resources,
-            kernel_path: &report.kernel_path,
-            outputs,
-        }
+/// A directory with nothing in it.
+fn fresh(path: PathBuf) -> Result<PathBuf, RunError> {
+    let failed = |e| RunError::state(format!("cannot make {}", path.display()), e);
+    match fs::remove_dir_all(&path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+        _ => {}
     }
+    DirBuilder::new().mode(0o700).create(&path).map_err(failed)?;
+    Ok(path)
 }
 
 fn root_files(prepared: &Prepared, directory: &WorkspaceDir) -> Result<RootFiles, RunError> {
@@ -227,7 +233,7 @@ fn write_private(path: PathBuf, bytes: &[u8]) -> Result<PathBuf, RunError> {
 }
 
 /// Waits for the machine's end, however long that takes.
-pub(super) async fn ended(machine: &dyn Machine) -> Exit {
+pub(crate) async fn ended(machine: &dyn Machine) -> Exit {
     loop {
         match machine.wait(Duration::from_secs(3600)).await {
             Ok(Some(exit)) => return exit,
@@ -238,7 +244,7 @@ pub(super) async fn ended(machine: &dyn Machine) -> Exit {
 }
 
 /// How a machine ended, in words.
-pub(super) fn end_text(exit: &Exit) -> String {
+pub(crate) fn end_text(exit: &Exit) -> String {
     match exit {
         Exit::PowerOff => "it powered itself off".into(),
         Exit::Reset => "it was reset".into(),
@@ -257,7 +263,7 @@ fn boot_error(stage: &'static str, reason: &str, machine: &dyn Machine) -> RunEr
 }
 
 /// The last lines of a console, made safe to print: a guest chooses its bytes.
-pub(super) fn last_lines(console: &ConsoleLog) -> Vec<String> {
+pub(crate) fn last_lines(console: &ConsoleLog) -> Vec<String> {
     let text = console.last(CONSOLE_END).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let printable = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();

@@ -26,7 +26,7 @@ impl Drop for Open {
 
 impl Flow<'_> {
     /// Looks for the target. One that is required must be there.
-    pub(super) async fn look_for_target(&mut self, io: &mut RunIo) -> Result<(), RunError> {
+    pub(crate) async fn look_for_target(&mut self, io: &mut RunIo) -> Result<(), RunError> {
         let Some(request) = &self.request.mediation else { return Ok(()) };
         let probe = async { Ok::<_, RunError>(request.target.probe().await) };
         let probed = io.interrupts.guard(probe).await?;
@@ -48,7 +48,7 @@ impl Flow<'_> {
     }
 
     /// Opens the channel of a machine that has not been started.
-    pub(super) fn open_channel(&mut self, io: &RunIo) -> Result<(), RunError> {
+    pub(crate) fn open_channel(&mut self, io: &RunIo) -> Result<(), RunError> {
         let (Some(request), Some(machine), Some(directory)) =
             (&self.request.mediation, &self.machine, &self.directory)
         else {

@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use microagent_backend::Capabilities;
 use microagent_image::{Image, ImageError, PullPolicy, ResolveOptions, Source, Store};
 use microagent_kernel::{Catalogue, Kernel};
+use microagent_machine::MiB;
 use microagent_supervisor::{Choice, Reason};
 use serde::Serialize;
 
-use super::Flow;
+use super::{Flow, Tenure};
 use crate::command::{ImageDefaults, argv};
+use crate::named::{Found, Verification};
 use crate::plan::{RootFiles, RootMode, machine_spec};
 use crate::progress::ForImages;
 use crate::{
@@ -20,21 +22,26 @@ use crate::{
 const LAYERED_FEATURE: &str = "dm-snapshot";
 
 /// What was found before anything of this run was made.
-pub(super) struct Prepared {
-    pub(super) defaults: ImageDefaults,
-    pub(super) argv: Vec<String>,
-    pub(super) base: PathBuf,
-    pub(super) mode: RootMode,
-    pub(super) choice: Choice,
-    pub(super) kernel: Kernel,
+pub(crate) struct Prepared {
+    pub(crate) defaults: ImageDefaults,
+    pub(crate) argv: Vec<String>,
+    pub(crate) base: PathBuf,
+    pub(crate) mode: RootMode,
+    pub(crate) choice: Choice,
+    pub(crate) kernel: Kernel,
 }
 
 impl Flow<'_> {
-    pub(super) async fn prepare(&mut self, io: &mut RunIo) -> Result<Prepared, RunError> {
+    pub(crate) async fn prepare(&mut self, io: &mut RunIo) -> Result<Prepared, RunError> {
         let image = self.resolve(io).await?;
-        self.report.image.digest = Some(image.digest.to_string());
+        let digest = image.digest.to_string();
+        self.report.image.digest = Some(digest.clone());
         let defaults = defaults_of(&image);
-        let argv = argv(&self.request.command, &defaults, &self.request.shell)?;
+        let argv = match self.tenure {
+            Tenure::Attached => argv(&self.request.command, &defaults, &self.request.shell)?,
+            // It need not run anything.
+            Tenure::Detached => Vec::new(),
+        };
         self.phases.end("resolve");
 
         let base = self.materialise(image, io).await?;
@@ -46,6 +53,36 @@ impl Flow<'_> {
         let mode = root_mode(self.request, &kernel);
         self.phases.end("kernel");
 
+        let (mode, choice) = self.choose(mode, io).await?;
+        if self.request.keep {
+            let verification = Verification::now(self.tools, kernel.path.clone())?;
+            let size = size_of(&base).unwrap_or(MiB(0));
+            let defaults = defaults.clone();
+            self.found = Some(Found { digest, defaults, command: None, size, verification });
+        }
+        Ok(Prepared { defaults, argv, base, mode, choice, kernel })
+    }
+
+    /// What a workspace that lasts is started with: the disk that it has, and nothing of an
+    /// image.
+    pub(crate) async fn prepare_again(
+        &mut self,
+        disk: PathBuf,
+        defaults: ImageDefaults,
+        io: &mut RunIo,
+    ) -> Result<Prepared, RunError> {
+        let kernel = self.kernel()?;
+        self.phases.end("kernel");
+        let (mode, choice) = self.choose(RootMode::Copy, io).await?;
+        let argv = Vec::new();
+        Ok(Prepared { defaults, argv, base: disk, mode, choice, kernel })
+    }
+
+    async fn choose(
+        &mut self,
+        mode: RootMode,
+        io: &mut RunIo,
+    ) -> Result<(RootMode, Choice), RunError> {
         let choosing = choose(self.request, self.tools, mode);
         let (mode, choice) = io.interrupts.guard(choosing).await?;
         self.report.backend = Some(choice.backend.name().to_owned());
@@ -54,7 +91,7 @@ impl Flow<'_> {
             tracing::info!(backend, reason = text, "supervisor");
         }
         self.phases.end("choose");
-        Ok(Prepared { defaults, argv, base, mode, choice, kernel })
+        Ok((mode, choice))
     }
 
     async fn resolve(&self, io: &mut RunIo) -> Result<Image, RunError> {
@@ -136,9 +173,9 @@ fn stand_in(mode: RootMode) -> RootFiles {
     }
 }
 
-fn size_of(base: &std::path::Path) -> Option<microagent_machine::MiB> {
+fn size_of(base: &std::path::Path) -> Option<MiB> {
     let mib = base.metadata().ok()?.len() >> 20;
-    u32::try_from(mib).ok().map(microagent_machine::MiB)
+    u32::try_from(mib).ok().map(MiB)
 }
 
 fn defaults_of(image: &Image) -> ImageDefaults {

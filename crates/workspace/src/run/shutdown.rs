@@ -13,7 +13,7 @@ use crate::{RunError, RunIo};
 const WRITE_BACK: Duration = Duration::from_secs(120);
 
 /// How long a guest that was asked to shut down may take before it is ended.
-const DEADLINE: Duration = UNTIL_WRITE_BACK.saturating_add(WRITE_BACK);
+pub(crate) const DEADLINE: Duration = UNTIL_WRITE_BACK.saturating_add(WRITE_BACK);
 
 impl Flow<'_> {
     /// Asks the guest to write back its disks and end, and waits until it has; no longer than
@@ -35,7 +35,7 @@ impl Flow<'_> {
 }
 
 /// Whether a machine that ended so has written back its disks.
-fn judge(waited: microagent_backend::Result<Option<Exit>>) -> Result<(), RunError> {
+pub(crate) fn judge(waited: microagent_backend::Result<Option<Exit>>) -> Result<(), RunError> {
     match waited {
         Ok(Some(Exit::PowerOff | Exit::Reset)) => Ok(()),
         Ok(Some(exit)) => Err(not_written_back(end_text(&exit))),
@@ -44,7 +44,7 @@ fn judge(waited: microagent_backend::Result<Option<Exit>>) -> Result<(), RunErro
     }
 }
 
-fn not_written_back(reason: String) -> RunError {
+pub(crate) fn not_written_back(reason: String) -> RunError {
     RunError::NotWrittenBack { reason }
 }
 

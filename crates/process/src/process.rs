@@ -1,11 +1,10 @@
-//! Processes that are known by more than a number.
+//! One process.
 
 use std::fs;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use microagent_backend::{Error, ErrorKind};
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::process::{
@@ -158,11 +157,6 @@ impl Process {
         // Without a thread it stays a zombie until this program ends.
         let _ = std::thread::Builder::new().name("reaper".into()).spawn(wait);
     }
-}
-
-/// An error about a process of a machine.
-pub fn process_error(what: &str, role: &str, source: io::Error) -> Error {
-    Error::new(ErrorKind::Io, format!("cannot {what} the {role} process")).with_source(source)
 }
 
 fn start_time(pid: u32) -> io::Result<u64> {

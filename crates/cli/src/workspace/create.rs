@@ -1,0 +1,82 @@
+//! `create`.
+
+use std::sync::Arc;
+
+use microagent_workspace::named::{self, CreateRequest, Created, Manifest, RestartPolicy};
+use microagent_workspace::{Interrupts, RunIo, StateDir};
+use serde_json::json;
+
+use super::file;
+use crate::args::{CreateArgs, Global, Restart, RunArgs};
+use crate::failure::Failure;
+use crate::output::{print, print_json};
+use crate::progress::Shown;
+use crate::run::from_args;
+use crate::{signals, tools};
+
+/// Runs `microagent create`.
+pub(crate) async fn create(mut args: CreateArgs, global: &Global) -> Result<u8, Failure> {
+    if let Some(path) = args.file.clone() {
+        file::merge(&mut args, &path)?;
+    }
+    refuse(&args.run)?;
+    let state = StateDir::peek(tools::state_path(global)?)?;
+    let config = tools::config(&state)?;
+    let mut run = from_args(&args.run, &config, global)?;
+    run.keep = true;
+    let restart = match args.restart {
+        None | Some(Restart::Never) => RestartPolicy::Never,
+        Some(Restart::OnFailure) => RestartPolicy::OnFailure,
+        Some(Restart::Always) => RestartPolicy::Always,
+    };
+    let signals = signals::forward().map_err(|e| Failure::other(&e, "cannot take signals"))?;
+    let io = RunIo {
+        stdin: None,
+        terminal: None,
+        stdout: Box::new(tokio::io::sink()),
+        stderr: Box::new(tokio::io::sink()),
+        interrupts: Interrupts::new(signals, None),
+        progress: Arc::new(Shown::new(global)),
+    };
+    let tools = tools::tools(tools::state(global)?)?;
+    let created = named::create(&CreateRequest { run, restart }, &tools, io).await?;
+    tell(&created, global);
+    Ok(0)
+}
+
+/// Flags of a run that say nothing about a workspace.
+fn refuse(args: &RunArgs) -> Result<(), Failure> {
+    let given = [
+        (args.timeout.is_some(), "--timeout"),
+        (args.keep, "--keep"),
+        (args.rm, "--rm"),
+        (args.tty, "--tty"),
+        (args.interactive, "--interactive"),
+        (args.trace, "--trace"),
+        (args.dry_run, "--dry-run"),
+        (args.disks.output_dir.is_some(), "--output-dir"),
+    ];
+    match given.iter().find(|(given, _)| *given) {
+        Some((_, flag)) => {
+            Err(Failure::usage(format!("{flag} is for `microagent run`, not for `create`"))
+                .with_hint("leave it out; `microagent exec` runs commands in the workspace"))
+        }
+        None => Ok(()),
+    }
+}
+
+fn tell(created: &Created, global: &Global) {
+    let Manifest { name, image, resources, command, verification, .. } = &created.manifest;
+    if !global.json {
+        return print(name.as_str());
+    }
+    print_json(&json!({
+        "workspace": name,
+        "state": "created",
+        "image": image,
+        "resources": resources,
+        "command": command,
+        "rootfs_path": created.disk,
+        "kernel_path": verification.kernel.path,
+    }));
+}

@@ -1,0 +1,233 @@
+//! `microagent.yaml`: what `create` would be told by flags, which go over it.
+
+mod known;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use crate::args::{CreateArgs, Restart};
+use crate::failure::{Failure, chain};
+
+/// Longest file that is read, in bytes.
+const MAX_LEN: u64 = 1 << 20;
+
+/// A workspace as a file describes it. Paths are relative to where the command is run.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct WorkspaceFile {
+    /// Its name.
+    name: Option<String>,
+    /// The image that its disk is made of.
+    image: Option<String>,
+    /// Resources by name: tiny, small, medium, large.
+    profile: Option<String>,
+    /// When it is started again after it ended without having been asked to.
+    restart: Option<Restart>,
+    /// Shell words that are run at every start; it halts when they end.
+    entrypoint: Option<String>,
+    /// The guest's shell.
+    shell: Option<String>,
+    /// The guest's host name.
+    hostname: Option<String>,
+    /// Lines for the shell that run once, at the first start.
+    setup: Vec<String>,
+    /// Over the image's environment.
+    env: BTreeMap<String, String>,
+    /// How much of the host it gets.
+    resources: ResourcesSection,
+    /// Its network.
+    network: NetworkSection,
+    /// A channel from the guest to a target of the host.
+    mediation: Option<MediationSection>,
+    /// As `--disk`.
+    disks: Vec<String>,
+    /// As `--bundle`.
+    bundles: Vec<String>,
+    /// As `--output`.
+    outputs: Vec<String>,
+}
+
+/// How much of the host it gets.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct ResourcesSection {
+    /// Guest memory in MiB.
+    memory_mib: Option<u32>,
+    /// Number of vCPUs.
+    cpus: Option<u32>,
+    /// Size of the root disk in MiB.
+    size_mib: Option<u32>,
+}
+
+/// Its network.
+#[derive(Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct NetworkSection {
+    /// As `--network`.
+    mode: Option<String>,
+}
+
+/// A channel from the guest to a target of the host.
+#[derive(Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct MediationSection {
+    /// The port of the guest's vsock.
+    port: u32,
+    /// `HOST:PORT`, with `,listen` also at the guest's 127.0.0.1.
+    target: String,
+    /// Whether it is not started without it.
+    #[serde(default = "required")]
+    required: bool,
+}
+
+fn required() -> bool {
+    true
+}
+
+/// Adds what the file says and no flag does.
+pub(crate) fn merge(args: &mut CreateArgs, path: &Path) -> Result<(), Failure> {
+    let usage = |why: String| Failure::usage(format!("--file {}: {why}", path.display()));
+    let meta = fs::metadata(path).map_err(|e| usage(e.to_string()))?;
+    if meta.len() > MAX_LEN {
+        return Err(usage(format!("{} bytes, at most {MAX_LEN} are read", meta.len())));
+    }
+    let text = fs::read_to_string(path).map_err(|e| usage(e.to_string()))?;
+    put(args, parse(&text).map_err(usage)?);
+    Ok(())
+}
+
+fn parse(text: &str) -> Result<WorkspaceFile, String> {
+    let value: serde_json::Value = serde_saphyr::from_str(text).map_err(|e| chain(&e))?;
+    // An empty file says nothing.
+    if value.is_null() {
+        return Ok(WorkspaceFile::default());
+    }
+    known::check(&value)?;
+    serde_json::from_value(value).map_err(|e| e.to_string())
+}
+
+fn put(args: &mut CreateArgs, file: WorkspaceFile) {
+    let WorkspaceFile {
+        name,
+        image,
+        profile,
+        restart,
+        entrypoint,
+        shell,
+        hostname,
+        setup,
+        env,
+        resources,
+        network,
+        mediation,
+        disks,
+        bundles,
+        outputs,
+    } = file;
+    let CreateArgs { run, restart: wanted, file: _ } = args;
+    // A positional image is one as well.
+    if run.image.is_none() && run.positional.is_empty() {
+        run.image = image;
+    }
+    run.name = run.name.take().or(name);
+    run.profile = run.profile.take().or(profile);
+    *wanted = wanted.or(restart);
+    if run.exec.is_none() && run.positional.is_empty() {
+        run.entrypoint = run.entrypoint.take().or(entrypoint);
+    }
+    if let Some(shell) = shell.filter(|_| run.shell == "/bin/sh") {
+        run.shell = shell;
+    }
+    run.hostname = run.hostname.take().or(hostname);
+    if run.setup.is_empty() {
+        run.setup = setup;
+    }
+    // The last one counts: those of the flags come after.
+    let env = env.into_iter().map(|(key, value)| format!("{key}={value}"));
+    run.env = env.chain(std::mem::take(&mut run.env)).collect();
+    run.memory = run.memory.take().or(resources.memory_mib.map(|mib| mib.to_string()));
+    run.cpus = run.cpus.or(resources.cpus);
+    run.size_mib = run.size_mib.or(resources.size_mib);
+    run.network = run.network.take().or(network.mode);
+    if let Some(MediationSection { port, target, required }) =
+        mediation.filter(|_| run.mediation.is_none())
+    {
+        run.mediation = Some(format!("{port}={target}"));
+        run.mediation_optional |= !required;
+    }
+    let lists = [
+        (&mut run.disks.disk, disks),
+        (&mut run.disks.bundle, bundles),
+        (&mut run.disks.output, outputs),
+    ];
+    for (flags, file) in lists {
+        if flags.is_empty() {
+            *flags = file;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn check(text: &str, says: &str) {
+        let message = parse(text).unwrap_err();
+        assert!(message.contains(says), "{text}: {message}");
+    }
+
+    #[test]
+    fn unknown_keys_are_named_with_the_nearest_known_one() {
+        check("imag: x", "there is no key 'imag', perhaps 'image'");
+        check("resources: {memory: 5}", "there is no key 'resources.memory', perhaps 'memory_mib'");
+        check("zzzzzzzzzz: 1", "there is no key 'zzzzzzzzzz', known are: ");
+        check("cpus: 2", "there is no key 'cpus'");
+        check("setup: one", "invalid type");
+        check("restart: sometimes", "unknown variant `sometimes`");
+        check("image: [", "");
+        check("- a list", "is no mapping");
+    }
+
+    #[test]
+    fn flags_go_over_the_file() {
+        let line = ["microagent", "create", "--name", "mine", "-e", "A=flag", "--cpus", "1"];
+        let Command::Create(mut args) = Cli::try_parse_from(line).unwrap().command else {
+            panic!("not create");
+        };
+        let text = "name: file\nimage: alpine:3\nenv: {A: file, B: file}\nrestart: always\n\
+                    resources: {cpus: 2, memory_mib: 256}\nmediation: {port: 5, target: 'h:1'}\n";
+        put(&mut args, parse(text).unwrap());
+        assert_eq!(args.run.name.as_deref(), Some("mine"));
+        assert_eq!(args.run.image.as_deref(), Some("alpine:3"));
+        assert_eq!(args.run.env, ["A=file", "B=file", "A=flag"]);
+        assert_eq!((args.run.cpus, args.run.memory.as_deref()), (Some(1), Some("256")));
+        assert_eq!(args.restart, Some(Restart::Always));
+        assert_eq!(args.run.mediation.as_deref(), Some("5=h:1"));
+    }
+
+    #[test]
+    fn the_published_schema_is_that_of_what_is_read() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema/microagent.json");
+        let schema = serde_json::to_value(schemars::schema_for!(WorkspaceFile)).unwrap();
+        let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
+        if std::env::var_os("MICROAGENT_WRITE_SCHEMA").is_some() {
+            fs::write(&path, &text).unwrap();
+        }
+        let published = fs::read_to_string(&path).unwrap();
+        assert!(published == text, "MICROAGENT_WRITE_SCHEMA=1 cargo test writes it anew");
+    }
+
+    #[test]
+    fn the_example_is_understood() {
+        let path =
+            Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/examples/microagent.yaml");
+        parse(&fs::read_to_string(path).unwrap()).unwrap();
+    }
+}

@@ -1,0 +1,194 @@
+//! A workspace as whoever looks at its directory finds it.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use microagent_process::{Process, ProcessId, boot_id};
+use serde::{Deserialize, Serialize};
+
+use super::durable::{self, Versioned};
+use super::lifecycle::{State, Step};
+use super::manifest::Manifest;
+use super::standing::{Standing, Told};
+use crate::directory::MANIFEST;
+use crate::{Name, RunError, StateDir};
+
+/// What is there only while it has a machine.
+const RUN: &str = "run";
+/// Within that, the machine's own.
+const MACHINE: &str = "machine";
+/// Within that, where its shim answers.
+const SOCKET: &str = "shim.sock";
+/// Within that, which process its shim is.
+const RECORD: &str = "shim.json";
+/// Who holds its lock is about to change something.
+const TURN: &str = "turn";
+
+/// How long other commands may have their turn before this one: the longest waits for a shim
+/// to answer for the first time.
+const TURN_WITHIN: Duration = Duration::from_secs(90);
+
+/// A workspace that was made.
+#[derive(Debug, Clone)]
+pub(crate) struct Registered {
+    path: PathBuf,
+    name: Name,
+}
+
+/// The turn of one command to change a workspace.
+#[derive(Debug)]
+pub(crate) struct Turn {
+    _lock: File,
+}
+
+/// `run/shim.json`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ShimRecord {
+    version: u32,
+    boot_id: String,
+    process: ProcessId,
+}
+
+impl Versioned for ShimRecord {
+    const VERSION: u32 = 1;
+    const WHAT: &'static str = "record of the workspace's shim";
+}
+
+impl Registered {
+    /// The workspace of this name.
+    ///
+    /// # Errors
+    /// `NoWorkspace`
+    pub(crate) fn find(state: &StateDir, name: &Name) -> Result<Self, RunError> {
+        let found = Self::at(state.workspaces().join(name.as_str()), name.clone());
+        if found.path.join(MANIFEST).exists() { Ok(found) } else { Err(found.gone()) }
+    }
+
+    /// The workspace in this directory.
+    pub(crate) fn at(path: PathBuf, name: Name) -> Self {
+        Self { path, name }
+    }
+
+    pub(crate) fn name(&self) -> &Name {
+        &self.name
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    pub(crate) fn run(&self) -> PathBuf {
+        self.path.join(RUN)
+    }
+
+    pub(crate) fn machine(&self) -> PathBuf {
+        self.run().join(MACHINE)
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.run().join(SOCKET)
+    }
+
+    /// # Errors
+    /// `NoWorkspace`, and what reading it meets.
+    pub(crate) fn manifest(&self) -> Result<Manifest, RunError> {
+        Manifest::read(&self.path)?.ok_or_else(|| self.gone())
+    }
+
+    /// Waits for its turn to change something.
+    ///
+    /// # Errors
+    /// `InUse` where others take too long; `NoWorkspace` where it was removed meanwhile.
+    pub(crate) async fn turn(&self) -> Result<Turn, RunError> {
+        let path = self.path.join(TURN);
+        let failed = |e| RunError::state(format!("cannot lock {}", path.display()), e);
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = match options.open(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(self.gone()),
+            file => file.map_err(failed)?,
+        };
+        let locking = tokio::task::spawn_blocking(move || file.lock().map(|()| file));
+        let locked = tokio::time::timeout(TURN_WITHIN, locking).await;
+        let locked = locked.map_err(|_| RunError::InUse(format!("workspace {}", self.name)))?;
+        let file = locked.map_err(|e| failed(e.into()))?.map_err(failed)?;
+        // It may have been removed, and made again, while others had their turn.
+        let same = |there: &fs::Metadata, held: &fs::Metadata| {
+            (there.dev(), there.ino()) == (held.dev(), held.ino())
+        };
+        match (fs::metadata(&path), file.metadata()) {
+            (Ok(there), Ok(held)) if same(&there, &held) => Ok(Turn { _lock: file }),
+            _ => Err(self.gone()),
+        }
+    }
+
+    /// Its shim, if that lives.
+    ///
+    /// # Errors
+    /// What looking for it meets.
+    pub(crate) fn shim(&self) -> Result<Option<Process>, RunError> {
+        let failed = |e| RunError::state(format!("cannot find the shim of {}", self.name), e);
+        let Some(record) = durable::read::<ShimRecord>(&self.run().join(RECORD))? else {
+            return Ok(None);
+        };
+        if record.boot_id != boot_id().map_err(failed)? {
+            return Ok(None);
+        }
+        let process = Process::find(record.process).map_err(failed)?;
+        Ok((!process.has_ended()).then_some(process))
+    }
+
+    /// Writes down that this process is its shim.
+    pub(crate) fn record_shim(&self) -> Result<(), RunError> {
+        let failed = |e| RunError::state("cannot look at this process".into(), e);
+        let process = Process::now(std::process::id()).map_err(failed)?.id();
+        let boot_id = boot_id().map_err(failed)?;
+        let record = ShimRecord { version: ShimRecord::VERSION, boot_id, process };
+        durable::write(&self.run().join(RECORD), &record)
+    }
+
+    /// Where it is in its life: what its shim wrote down last, unless that is gone.
+    ///
+    /// # Errors
+    /// What reading it meets.
+    pub(crate) fn standing(&self) -> Result<Standing, RunError> {
+        let standing = Standing::read(&self.path)?;
+        if standing.state.is_resting() || self.shim()?.is_some() {
+            return Ok(standing);
+        }
+        // It may have come to rest just now.
+        let standing = Standing::read(&self.path)?;
+        Ok(if standing.state.is_resting() { standing } else { lost(standing) })
+    }
+
+    pub(crate) fn gone(&self) -> RunError {
+        RunError::NoWorkspace(self.name.to_string())
+    }
+
+    /// An error that it cannot do this where it is.
+    pub(crate) fn wrong_moment(&self, state: State, step: Step, hint: &str) -> RunError {
+        let message = format!("workspace {} is {state} and cannot {step}", self.name);
+        RunError::WrongMoment { message, hint: hint.to_owned() }
+    }
+}
+
+/// What is left of a workspace whose shim was killed.
+fn lost(standing: Standing) -> Standing {
+    let error = Told {
+        kind: "crashed".into(),
+        message: "its shim, the process that held its machine, was killed".into(),
+        hint: Some("`microagent start` starts it again".into()),
+    };
+    match standing.failed(error) {
+        Ok(failed) => failed,
+        Err(_) => standing,
+    }
+}

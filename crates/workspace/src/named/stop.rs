@@ -1,0 +1,87 @@
+//! Ending, pausing and resuming a workspace.
+
+use std::time::Duration;
+
+use super::client::ask;
+use super::lifecycle::{State, Step};
+use super::protocol::Ask;
+use super::recover::recover;
+use super::registered::Registered;
+use super::standing::Standing;
+use super::start::GONE_WITHIN;
+use crate::{Name, RunError, Tools};
+
+/// How a workspace is asked to end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Halt {
+    /// After how long it is ended anyway; otherwise its guest has all the time that it needs
+    /// to write back its disks.
+    pub force_after: Option<Duration>,
+}
+
+/// Has a workspace end in order: its processes are asked to, and killed after ten seconds; its
+/// disks are written back. One that rests already is fine.
+///
+/// # Errors
+/// `NoWorkspace`, `NotWrittenBack`, what talking to its shim meets.
+pub async fn halt(tools: &Tools, name: &Name, how: Halt) -> Result<Standing, RunError> {
+    let limit = how.force_after.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+    end(tools, name, Ask::Halt { force_after_ms: limit }).await
+}
+
+/// Ends a workspace at once, as a loss of power would. One that rests already is fine.
+///
+/// # Errors
+/// As [`halt`].
+pub async fn kill(tools: &Tools, name: &Name) -> Result<Standing, RunError> {
+    end(tools, name, Ask::Kill).await
+}
+
+async fn end(tools: &Tools, name: &Name, how: Ask) -> Result<Standing, RunError> {
+    let workspace = Registered::find(&tools.state, name)?;
+    // A start that is under way comes first; what follows may take long, and others may want
+    // to end it faster.
+    drop(workspace.turn().await?);
+    if let Some(process) = workspace.shim()? {
+        let answer = ask::<Standing>(&workspace, how).await;
+        if workspace.shim()?.is_some() && !process.ended_within(GONE_WITHIN).await.unwrap_or(false)
+        {
+            return Err(answer
+                .err()
+                .unwrap_or(RunError::Timeout { what: "the end of its shim", limit: GONE_WITHIN }));
+        }
+    }
+    let _turn = workspace.turn().await?;
+    if workspace.shim()?.is_none() {
+        recover(&workspace, tools).await?;
+    }
+    workspace.standing()
+}
+
+/// Stops the vCPUs of a workspace. One that is paused already is fine.
+///
+/// # Errors
+/// `WrongMoment`, and where its supervisor cannot.
+pub async fn pause(tools: &Tools, name: &Name) -> Result<Standing, RunError> {
+    change(tools, name, Ask::Pause, Step::Pause).await
+}
+
+/// Lets the vCPUs of a workspace go on. One that runs already is fine.
+///
+/// # Errors
+/// As [`pause`].
+pub async fn resume(tools: &Tools, name: &Name) -> Result<Standing, RunError> {
+    change(tools, name, Ask::Resume, Step::Resume).await
+}
+
+async fn change(tools: &Tools, name: &Name, op: Ask, step: Step) -> Result<Standing, RunError> {
+    let workspace = Registered::find(&tools.state, name)?;
+    let standing = workspace.standing()?;
+    match (standing.state, step) {
+        (State::Paused, Step::Pause) | (State::Running, Step::Resume) => Ok(standing),
+        (state, _) if state.is_resting() => {
+            Err(workspace.wrong_moment(state, step, &format!("microagent start {name}")))
+        }
+        _ => ask(&workspace, op).await,
+    }
+}

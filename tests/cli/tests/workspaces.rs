@@ -1,0 +1,318 @@
+//! Workspaces that last: made, started, used by many, halted and removed.
+
+#![allow(clippy::panic, clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+use std::fs;
+use std::time::Duration;
+
+use microagent_tests_cli::images::{Busybox, busybox};
+use microagent_tests_cli::{Sandbox, mentioning, until};
+use rustix::process::Signal;
+
+/// A sandbox with one workspace in it, which is removed at the end.
+struct Kept {
+    sandbox: Sandbox,
+    name: String,
+}
+
+impl Kept {
+    fn new(image: &Busybox, more: &[&str]) -> Option<Self> {
+        let sandbox = Sandbox::new()?;
+        let name = sandbox.new_name();
+        let kept = Self { sandbox, name };
+        let image = image.reference("plain");
+        let outcome = kept.of("create", &["--image", &image, "--name"]).args(more).output();
+        outcome.code(0).prints(&format!("{}\n", kept.name));
+        Some(kept)
+    }
+
+    /// A call about it; its name comes last.
+    fn of(&self, command: &str, before: &[&str]) -> microagent_tests_cli::Invocation {
+        self.sandbox.call(&[command]).args(before).args(&[&self.name])
+    }
+
+    fn exec(&self, words: &[&str]) -> microagent_tests_cli::Invocation {
+        self.of("exec", &[]).args(words)
+    }
+
+    fn state(&self) -> String {
+        let object = self.of("status", &["--json"]).output().code(0).json();
+        object["state"].as_str().unwrap().to_owned()
+    }
+
+    fn json(&self, command: &str) -> serde_json::Value {
+        self.of(command, &["--json"]).output().code(0).json()
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            self.of("delete", &["--force"]).output().code(0);
+        }
+    }
+}
+
+#[test]
+fn a_workspace_is_made_started_used_halted_and_started_again() {
+    let Some(image) = busybox() else { return };
+    let Some(kept) = Kept::new(image, &[]) else { return };
+    assert_eq!(kept.state(), "created");
+    assert_eq!(kept.json("start")["workspace"], kept.name.as_str());
+    // No need to wait: what is run waits until it can be.
+    kept.exec(&["sh", "-c", "echo here >/kept; echo out; echo err >&2; exit 7"])
+        .output()
+        .code(7)
+        .prints("out\n");
+    assert_eq!(kept.state(), "running");
+    kept.of("start", &["--wait"]).output().code(0);
+    kept.of("halt", &[]).output().code(0);
+    assert_eq!(kept.state(), "stopped");
+    assert!(mentioning(&kept.sandbox.workspace(&kept.name)).is_empty());
+    assert!(!kept.sandbox.workspace(&kept.name).join("run").exists());
+    // Each is as often as one likes.
+    kept.of("halt", &[]).output().code(0);
+    kept.of("kill", &[]).output().code(0);
+    kept.exec(&["true"]).output().refuses(125, &["stopped", &kept.name]);
+    kept.of("start", &["--wait"]).output().code(0);
+    kept.exec(&["cat", "/kept"]).output().code(0).prints("here\n");
+    kept.of("kill", &[]).output().code(0);
+    assert_eq!(kept.state(), "stopped");
+}
+
+#[test]
+fn many_commands_run_at_once_each_with_streams_of_its_own() {
+    let Some(image) = busybox() else { return };
+    let Some(kept) = Kept::new(image, &[]) else { return };
+    kept.of("start", &["--wait"]).output().code(0);
+    let calls: Vec<_> = (0..8)
+        .map(|number| {
+            let line = format!("cat; echo e{number} >&2; exit {number}");
+            let input = format!("{number}\n").repeat(50_000);
+            (
+                number,
+                input.clone(),
+                kept.of("exec", &["-i"]).args(&["sh", "-c", &line]).reads(input),
+            )
+        })
+        .collect();
+    let live: Vec<_> = calls.into_iter().map(|(n, input, call)| (n, input, call.start())).collect();
+    for (number, input, live) in live {
+        let outcome = live.finish();
+        outcome.code(number).says(&[&format!("e{number}")]);
+        assert!(outcome.stdout == input.as_bytes(), "{} bytes", outcome.stdout.len());
+    }
+    let object = kept.of("exec", &["--json"]).args(&["echo", "hi"]).output().code(0).json();
+    assert_eq!(object["result"]["stdout"], "hi\n");
+    assert_eq!(object["result"]["exit_code"], 0);
+}
+
+#[test]
+fn signals_go_to_the_command_and_a_killed_client_hangs_it_up() {
+    let Some(image) = busybox() else { return };
+    let Some(kept) = Kept::new(image, &[]) else { return };
+    kept.of("start", &["--wait"]).output().code(0);
+    let block = "mkfifo /tmp/$0; echo ready; while :; do read x < /tmp/$0; done";
+    let line = format!("trap 'echo trapped; exit 9' INT; {block}");
+    let mut live = kept.exec(&["sh", "-c", &line, "a"]).start();
+    live.wait_for("ready\n");
+    live.signal(Signal::INT);
+    live.finish().code(9).shows(&["trapped\n"]);
+    let line = format!("trap 'echo >/hung-up; exit' HUP; {block}");
+    let mut live = kept.exec(&["sh", "-c", &line, "b"]).start();
+    live.wait_for("ready\n");
+    live.signal(Signal::KILL);
+    let hung_up = || match kept.exec(&["test", "-e", "/hung-up"]).output().status.code() {
+        Some(0) => Ok(()),
+        code => Err(format!("{code:?}")),
+    };
+    until(Duration::from_secs(30), hung_up).unwrap();
+    kept.of("exec", &["--timeout", "1"]).args(&["sleep", "100"]).output().code(124);
+}
+
+#[test]
+fn setup_runs_once_and_its_command_is_the_workspaces_life() {
+    let Some(image) = busybox() else { return };
+    let more = ["--setup", "echo set up >>/log", "--exec", "echo began; read x </fifo; exit 3"];
+    let sandbox = Sandbox::new();
+    let Some(sandbox) = sandbox else { return };
+    let name = sandbox.new_name();
+    let image = image.reference("plain");
+    let create = ["create", "--image", &image, "--name", &name, "--setup", "mkfifo /fifo"];
+    sandbox.call(&create).args(&more).output().code(0);
+    for round in 1..3 {
+        sandbox.call(&["start", "--wait", &name]).output().code(0);
+        let log = sandbox.call(&["exec", &name, "cat", "/log"]).output();
+        log.code(0).prints("set up\n");
+        let follows = sandbox.call(&["logs", "--follow", &name]).start();
+        let waits = sandbox.call(&["wait", &name]).start();
+        sandbox.call(&["exec", &name, "sh", "-c", "echo >/fifo"]).output();
+        waits.finish().code(3).prints("stopped\n");
+        follows.finish().code(0).prints(&"began\n".repeat(round));
+        let object = sandbox.call(&["result", "--json", &name]).output().code(0).json();
+        assert_eq!(object["result"]["exit_code"], 3);
+    }
+    let events = sandbox.call(&["events", &name]).output();
+    let states: Vec<_> = events.code(0).stdout().lines().map(state_of).collect();
+    let round = ["starting", "running", "stopping", "stopped"];
+    assert_eq!(states, [&["created"][..], &round, &round].concat());
+    sandbox.call(&["delete", &name]).output().code(0);
+}
+
+#[test]
+fn a_setup_that_fails_is_a_workspace_that_failed() {
+    let Some(image) = busybox() else { return };
+    let Some(sandbox) = Sandbox::new() else { return };
+    let name = sandbox.new_name();
+    let image = image.reference("plain");
+    let create = ["create", "--image", &image, "--name", &name, "--setup", "exit 5"];
+    sandbox.call(&create).output().code(0);
+    let outcome = sandbox.call(&["start", "--wait", &name]).output();
+    outcome.refuses(125, &["setup 1 'exit 5' exited with 5"]);
+    let object = sandbox.call(&["status", "--json", &name]).output().code(0).json();
+    assert_eq!(object["state"], "failed");
+    sandbox.call(&["delete", &name]).output().code(0);
+}
+
+#[test]
+fn what_is_up_is_not_removed_unless_by_force() {
+    let Some(image) = busybox() else { return };
+    let Some(kept) = Kept::new(image, &[]) else { return };
+    let again = kept.of("create", &["--image", &image.reference("plain"), "--name"]).output();
+    again.refuses(125, &["exists already", &kept.name]);
+    kept.of("start", &[]).output().code(0);
+    kept.of("delete", &[]).output().refuses(125, &[&kept.name, "is not removed"]);
+    kept.of("rm", &["-f"]).output().code(0);
+    kept.of("rm", &[]).output().code(0);
+    kept.of("status", &[]).output().refuses(125, &["there is no workspace", &kept.name]);
+    let listed = kept.sandbox.call(&["ls"]).output();
+    assert!(!listed.code(0).stdout().contains(&kept.name), "{}", listed.text());
+}
+
+#[test]
+fn a_paused_workspace_does_nothing_until_it_is_resumed() {
+    let Some(image) = busybox() else { return };
+    let Some(kept) = Kept::new(image, &[]) else { return };
+    kept.of("pause", &[]).output().refuses(125, &["created", "cannot be paused"]);
+    kept.of("start", &["--wait"]).output().code(0);
+    kept.of("pause", &[]).output().code(0);
+    assert_eq!(kept.json("pause")["state"], "paused");
+    kept.exec(&["true"]).output().refuses(125, &["paused"]);
+    kept.of("start", &[]).output().refuses(125, &["paused"]);
+    assert_eq!(kept.json("resume")["state"], "running");
+    kept.exec(&["true"]).output().code(0);
+    kept.of("pause", &[]).output().code(0);
+    kept.of("halt", &[]).output().code(0);
+    assert_eq!(kept.state(), "stopped");
+}
+
+#[test]
+fn a_workspace_whose_shim_was_killed_is_seen_and_started_again() {
+    let Some(image) = busybox() else { return };
+    let Some(kept) = Kept::new(image, &[]) else { return };
+    kept.of("start", &["--wait"]).output().code(0);
+    kept.exec(&["sh", "-c", "echo here >/kept; sync"]).output().code(0);
+    let directory = kept.sandbox.workspace(&kept.name);
+    let all = mentioning(&directory);
+    let shim = all.iter().find(|p| p.arguments.iter().any(|word| word == "shim")).unwrap();
+    shim.signal(Signal::KILL);
+    let failed = || match kept.state() {
+        state if state == "failed" => Ok(()),
+        state => Err(state),
+    };
+    until(Duration::from_secs(20), failed).unwrap();
+    kept.of("start", &["--wait"]).output().code(0);
+    kept.exec(&["cat", "/kept"]).output().code(0).prints("here\n");
+    kept.of("halt", &[]).output().code(0);
+}
+
+#[test]
+fn a_kernel_that_is_another_is_refused_and_named() {
+    let Some(image) = busybox() else { return };
+    let Some(sandbox) = Sandbox::new() else { return };
+    let name = sandbox.new_name();
+    let kernel = sandbox.file("kernel");
+    fs::copy(&sandbox.setting().kernel, &kernel).unwrap();
+    let image = image.reference("plain");
+    let create = ["create", "--image", &image, "--name", &name];
+    sandbox.call(&create).args(&["--kernel", kernel.to_str().unwrap()]).output().code(0);
+    let mut bytes = fs::read(&kernel).unwrap();
+    bytes.push(0);
+    fs::write(&kernel, bytes).unwrap();
+    let outcome = sandbox.call(&["start", "--wait", &name]).output();
+    outcome.refuses(125, &["kernel", kernel.to_str().unwrap(), "is another", "--accept-changes"]);
+    sandbox.call(&["start", "--wait", "--accept-changes", &name]).output().code(0);
+    sandbox.call(&["exec", &name, "true"]).output().code(0);
+    sandbox.call(&["delete", "-f", &name]).output().code(0);
+}
+
+fn state_of(line: &str) -> String {
+    let event: serde_json::Value = serde_json::from_str(line).unwrap();
+    event["state"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_copy_has_the_files_and_goes_its_own_way() {
+    let Some(image) = busybox() else { return };
+    let Some(kept) = Kept::new(image, &["--setup", "echo one >/file"]) else { return };
+    let copy = kept.sandbox.new_name();
+    kept.of("start", &["--wait"]).output().code(0);
+    let clone = || kept.of("clone", &[]).args(&[&copy]).output();
+    clone().refuses(125, &["is in use", &kept.name]);
+    kept.of("halt", &[]).output().code(0);
+    clone().code(0).prints(&format!("{copy}\n"));
+    clone().refuses(125, &["exists already", &copy]);
+    kept.sandbox.call(&["start", "--wait", &copy]).output().code(0);
+    let line = ["exec", &copy, "sh", "-c", "cat /file; echo two >/file; hostname"];
+    kept.sandbox.call(&line).output().code(0).prints(&format!("one\n{copy}\n"));
+    kept.of("restart", &["--wait"]).output().code(0);
+    kept.exec(&["cat", "/file"]).output().code(0).prints("one\n");
+    let object = kept.json("stats");
+    assert!(object["usage"]["shim_kib"].as_u64().unwrap() < 10 << 10, "{object}");
+    kept.of("logs", &["--console"]).output().code(0);
+    kept.sandbox.call(&["delete", "-f", &copy]).output().code(0);
+}
+
+#[test]
+fn a_run_that_was_kept_is_a_workspace() {
+    let Some(image) = busybox() else { return };
+    let Some(sandbox) = Sandbox::new() else { return };
+    let image = image.reference("plain");
+    let run = sandbox.run(&["--keep", "--image", &image, "--exec", "echo here >/kept; exit 4"]);
+    let name = run.name().to_owned();
+    run.output().code(4);
+    let object = sandbox.call(&["status", "--json", &name]).output().code(0).json();
+    assert_eq!(object["state"], "stopped");
+    sandbox.call(&["wait", &name]).output().code(4);
+    sandbox.call(&["start", "--wait", &name]).output().code(0);
+    sandbox.call(&["exec", &name, "cat", "/kept"]).output().code(0).prints("here\n");
+    sandbox.call(&["kill", &name]).output().code(0);
+    sandbox.call(&["prune", "--resting"]).output().code(0).shows(&[&format!("removed {name}")]);
+}
+
+#[test]
+fn a_file_says_what_flags_do_not_and_a_policy_starts_it_again() {
+    let Some(image) = busybox() else { return };
+    let Some(sandbox) = Sandbox::new() else { return };
+    let name = sandbox.new_name();
+    let reference = image.reference("plain");
+    let line = "sh -c 'test -e /second && exec sleep 1000; touch /second; sync; exit 1'";
+    let text = format!(
+        "name: {name}\nimage: {reference}\nrestart: on-failure\nenv: {{A: b}}\n\
+         entrypoint: \"{line}\"\n"
+    );
+    let path = sandbox.write("microagent.yaml", text);
+    sandbox.call(&["create", "--file", path.to_str().unwrap()]).output().code(0);
+    sandbox.call(&["start", &name]).output().code(0);
+    let again = || {
+        let object = sandbox.call(&["status", "--json", &name]).output().json();
+        if object["state"] == "running" && object["restarts"] == 1 { Ok(()) } else { Err(object) }
+    };
+    until(Duration::from_secs(120), again).unwrap();
+    sandbox.call(&["exec", &name, "sh", "-c", "echo $A"]).output().code(0).prints("b\n");
+    sandbox.call(&["halt", &name]).output().code(0);
+    sandbox.call(&["delete", &name]).output().code(0);
+    let path = sandbox.write("microagent.yaml", "imag: x\n");
+    let outcome = sandbox.call(&["create", "--file", path.to_str().unwrap()]).output();
+    outcome.refuses(2, &["imag", "perhaps 'image'"]);
+}
