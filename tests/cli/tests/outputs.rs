@@ -6,9 +6,11 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use microagent_tests_cli::images::{Busybox, busybox};
-use microagent_tests_cli::{Outcome, Sandbox};
+use microagent_tests_cli::{Outcome, Sandbox, until};
+use rustix::process::Signal;
 
 fn parts() -> Option<(Sandbox, &'static Busybox)> {
     Some((Sandbox::new()?, busybox()?))
@@ -148,4 +150,47 @@ fn a_kept_workspace_gives_its_outputs_later() {
     judge(&copy, &sum);
     rootfs(&["extract", image, "/made", copy.to_str().unwrap()]).refuses(125, &["exists"]);
     rootfs(&["ls", "/etc/passwd"]).refuses(125, &["/etc/passwd", "no ext4"]);
+}
+
+/// Leaves a process in the guest that sends this signal to whatever the agent has forked and not
+/// replaced: what sends an output is that.
+fn to_senders(signal: &str) -> String {
+    format!(
+        "(while :; do for stat in /proc/[0-9]*/stat; do read -r pid name state parent rest <$stat; \
+         [ \"$name $parent\" = '(init) 1' ] && kill -{signal} $pid; done; done) >/dev/null 2>&1 &"
+    )
+}
+
+/// More than is sent before that is seen.
+const LARGE: &str = "dd if=/dev/zero of=/f bs=1M count=100 2>/dev/null";
+
+#[test]
+fn what_ended_a_transfer_is_told() {
+    let Some((sandbox, busybox)) = parts() else { return };
+    let to = sandbox.file("out");
+    let arguments = ["--output", "f=/f", "--output-dir", to.to_str().unwrap()];
+    let line = format!("{LARGE}; {}", to_senders("KILL"));
+    let outcome = run(&sandbox, busybox, &arguments, &line);
+    outcome.code(125).says(&["'f'", "signal 9 ended what sends it"]);
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
+}
+
+#[test]
+fn a_transfer_that_is_interrupted_leaves_nothing() {
+    let Some((sandbox, busybox)) = parts() else { return };
+    let to = sandbox.file("out");
+    let reference = busybox.reference("plain");
+    let line = format!("{LARGE}; {} echo ready", to_senders("STOP"));
+    let arguments = ["--output", "f=/f", "--output-dir", to.to_str().unwrap()];
+    let run = sandbox.run(&["--image", &reference, "--exec", &line]).args(&arguments);
+    let mut live = run.start();
+    live.wait_for("ready");
+    let begun = || match fs::read_dir(&to).map_or(0, Iterator::count) {
+        0 => Err("nothing was begun"),
+        _ => Ok(()),
+    };
+    until(Duration::from_secs(60), begun).unwrap();
+    live.signal_group(Signal::INT);
+    live.finish().code(130);
+    assert_eq!(fs::read_dir(&to).unwrap().count(), 0);
 }

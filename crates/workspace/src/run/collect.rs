@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use microagent_backend::{Exit, Machine};
 use microagent_guest_protocol::ExitStatus;
 use microagent_guest_protocol::transfer::MAX_PIECE;
 use microagent_rootfs::{Extracted, ReadError};
@@ -12,7 +13,7 @@ use microagent_vsock::{ExecIo, SessionError};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::Flow;
-use super::machine::ended;
+use super::machine::{end_text, ended};
 use crate::error::chain;
 use crate::outputs::{OutputRequest, Words, one_line, receive};
 use crate::{Ending, RunError, RunIo};
@@ -26,8 +27,19 @@ const PARTING: Duration = Duration::from_secs(30);
 /// What ends a sender whose receiver is gone.
 const SIGKILL: i32 = 9;
 
+/// How long a machine whose session was lost may take to be seen to have ended.
+const END: Duration = Duration::from_secs(2);
+
 /// How a transfer ended on the guest's side.
-type Sent = Result<ExitStatus, SessionError>;
+#[derive(Debug)]
+enum Sent {
+    /// What sends it has ended.
+    Ended(ExitStatus),
+    /// The receiver wants no more, and what sends it was killed.
+    Refused,
+    /// The session or the machine was lost; in words.
+    Lost(String),
+}
 
 /// What came of it on the host's.
 type Received = Result<Extracted, ReadError>;
@@ -76,12 +88,15 @@ impl Flow<'_> {
         let sending = async {
             tokio::select! {
                 biased;
-                sent = exec.wait() => sent,
+                sent = exec.wait() => match sent {
+                    Ok(status) => Sent::Ended(status),
+                    Err(error) => Sent::Lost(lost(machine.as_ref(), &error).await),
+                },
                 _ = exec.broken() => {
                     kill();
-                    Err(SessionError::Lost)
+                    Sent::Refused
                 }
-                _ = ended(machine.as_ref()) => Err(SessionError::Lost),
+                exit = ended(machine.as_ref()) => Sent::Lost(end_of_guest(&exit)),
             }
         };
         let sent = tokio::select! {
@@ -146,7 +161,7 @@ async fn both(
             }
         }
     }
-    tokio::time::timeout(PARTING, sending).await.unwrap_or(Err(SessionError::Lost))
+    tokio::time::timeout(PARTING, sending).await.unwrap_or(Sent::Refused)
 }
 
 /// Whether it was the sender who stopped, and is about to say why.
@@ -162,16 +177,35 @@ fn channel(silence: Duration) -> std::io::Result<(UnixStream, microagent_vsock::
     Ok((ours, Box::new(tokio::net::UnixStream::from_std(theirs)?)))
 }
 
+/// What became of a session: the end of its machine, if that is it.
+async fn lost(machine: &dyn Machine, error: &SessionError) -> String {
+    match machine.wait(END).await {
+        Ok(Some(exit)) => end_of_guest(&exit),
+        _ => one_line(&chain(error)),
+    }
+}
+
+fn end_of_guest(exit: &Exit) -> String {
+    format!("the guest ended meanwhile: {}", end_text(exit))
+}
+
 /// Whoever failed first says why: a receiver that did has the sender killed, a sender that did
 /// leaves the receiver with half of it. What was received to its end is there, however the
 /// sender ended after that.
 fn outcome(sent: Sent, received: Received, words: &Words) -> Result<Extracted, String> {
-    match (sent, received) {
-        (_, Ok(done)) => Ok(done),
-        (Ok(ExitStatus::NotStarted { message, .. }), _) => Err(one_line(&message)),
-        (Ok(ExitStatus::Code { code }), _) if code != 0 => Err(words.text()),
-        (_, Err(error)) => Err(chain(&error)),
-    }
+    let error = match received {
+        Ok(done) => return Ok(done),
+        Err(error) => error,
+    };
+    Err(match sent {
+        Sent::Ended(ExitStatus::NotStarted { message, .. }) => one_line(&message),
+        Sent::Ended(ExitStatus::Code { code }) if code != 0 => words.text(),
+        Sent::Ended(ExitStatus::Signal { signal }) if cut_short(&error) => {
+            format!("signal {signal} ended what sends it")
+        }
+        Sent::Lost(why) if cut_short(&error) => why,
+        Sent::Ended(_) | Sent::Refused | Sent::Lost(_) => chain(&error),
+    })
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use super::*;
 const SHORT: Duration = Duration::from_millis(50);
 
 fn signalled() -> Sent {
-    Ok(ExitStatus::Signal { signal: SIGKILL })
+    Sent::Ended(ExitStatus::Signal { signal: SIGKILL })
 }
 
 /// A sender that ends when it is killed, and no sooner.
@@ -20,7 +20,7 @@ fn killable() -> (impl Fn(), impl Future<Output = Sent>) {
             sender.send(()).unwrap();
         }
     };
-    (kill, async move { killed.await.map_or(Err(SessionError::Lost), |()| signalled()) })
+    (kill, async move { killed.await.map_or(Sent::Refused, |()| signalled()) })
 }
 
 #[tokio::test]
@@ -44,7 +44,8 @@ async fn who_is_cut_short_hears_the_sender_out() {
     receiving.settled().await;
     let sending = async {
         tokio::task::yield_now().await;
-        Ok(ExitStatus::NotStarted { code: 127, message: "no such\u{1b}[31m file\n".into() })
+        let message = "no such\u{1b}[31m file\n".into();
+        Sent::Ended(ExitStatus::NotStarted { code: 127, message })
     };
     let sent = both(sending, &mut receiving, || panic!("killed")).await;
     let failed = outcome(sent, receiving.end().await, &Words::default()).unwrap_err();
@@ -57,7 +58,24 @@ fn what_was_received_to_its_end_is_there() {
         let done = Extracted { entries: 3, ..Extracted::default() };
         assert_eq!(outcome(sent, Ok(done.clone()), &Words::default()), Ok(done));
     };
-    check(Ok(ExitStatus::Code { code: 0 }));
+    check(Sent::Ended(ExitStatus::Code { code: 0 }));
     check(signalled());
-    check(Err(SessionError::Lost));
+    check(Sent::Lost("the guest ended".into()));
+}
+
+#[test]
+fn what_ended_a_transfer_is_told() {
+    let check = |sent: Sent, received: std::io::ErrorKind, expect: &str| {
+        let error = ReadError::Io { doing: "receiving it".into(), source: received.into() };
+        let failed = outcome(sent, Err(error), &Words::default()).unwrap_err();
+        assert!(failed.starts_with(expect), "{failed}, expected {expect}");
+    };
+    let (cut, other) = (ErrorKind::UnexpectedEof, ErrorKind::StorageFull);
+    check(signalled(), cut, "signal 9 ended what sends it");
+    check(Sent::Lost("the guest ended".into()), cut, "the guest ended");
+    check(Sent::Ended(ExitStatus::Code { code: 0 }), cut, "receiving it");
+    // The receiver was first.
+    check(signalled(), other, "receiving it");
+    check(Sent::Lost("the guest ended".into()), other, "receiving it");
+    check(Sent::Refused, other, "receiving it");
 }
