@@ -79,6 +79,7 @@ fn capabilities(version: CloudHypervisorVersion, acceleration: Acceleration) -> 
         version: format!("{version}{tested}"),
         architectures: vec![Arch::X86_64],
         features: features.into_iter().filter(|(_, has)| *has).map(|(f, _)| f).collect(),
+        remedies: Default::default(),
         limits: Limits {
             vcpus: MAX_VCPUS,
             memory: memory().min(MAX_MEMORY),
@@ -152,11 +153,11 @@ mod tests {
             let lacking = Feature::ALL.iter().filter(|f| !caps.features.contains(f));
             assert_eq!(lacking.copied().collect::<Vec<_>>(), without, "{major}");
         };
-        check(53, "53.0", &[]);
-        check(51, "51.0 (untested)", &[]);
-        let disks = [Feature::Disk, Feature::ReadOnlyDisk];
+        check(53, "53.0", &[Feature::UserNet]);
+        check(51, "51.0 (untested)", &[Feature::UserNet]);
+        let disks = [Feature::Disk, Feature::ReadOnlyDisk, Feature::UserNet];
         check(50, "50.0 (untested)", &disks);
-        check(38, "38.0 (untested)", &[Feature::BootBzimage, disks[0], disks[1]]);
+        check(38, "38.0 (untested)", &[Feature::BootBzimage, disks[0], disks[1], disks[2]]);
     }
 
     #[test]

@@ -32,7 +32,8 @@ pub(crate) fn vm_config(
     version: CloudHypervisorVersion,
 ) -> Result<VmConfig> {
     // Exhaustive on purpose: a new field must be translated or refused.
-    let MachineSpec { arch: _, vcpus, memory, disks, vsock, rng: _, boot: _ } = spec;
+    // A network is not declared, and so refused before.
+    let MachineSpec { arch: _, vcpus, memory, disks, vsock, net: _, rng: _, boot: _ } = spec;
     let Boot { kernel, format: _, initramfs, cmdline, device_arguments: _ } = boot;
     // What the link leads to; it is the link that is asked for.
     absolute(kernel)?;
@@ -100,6 +101,7 @@ pub(crate) mod tests {
             memory: MiB(128),
             disks: Vec::new(),
             vsock: None,
+            net: None,
             rng: false,
             boot: Some(Boot {
                 kernel: "/kernels/vmlinux".into(),

@@ -116,6 +116,7 @@ mod tests {
             memory: MiB(64),
             disks: vec![disk("rw", Access::ReadWrite), disk("ro", Access::ReadOnly)],
             vsock: None,
+            net: None,
             rng: false,
             boot: None,
         }

@@ -1,17 +1,22 @@
 //! The backend: what the native monitor can do here, and machines of it.
 
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
 use async_trait::async_trait;
 use microagent_backend::{
     Acceleration, Backend, Capabilities, Error, ErrorKind, IsolationPlan, Lifetime, Limits,
     Machine, PowerOff, Result, RunDir,
 };
-use microagent_guarded::{KvmProbe, absolute_dir, admitted, landlock_works, memory};
+use microagent_guarded::{
+    INSTALL_PASST, KvmProbe, absolute_dir, admitted, landlock_works, locate_passt, memory,
+};
 use microagent_machine::{Arch, Feature, MachineSpec, MiB};
 use microagent_vmm_protocol::{MAX_MEMORY_MIB, MAX_VCPUS, VIRTIO_SLOTS};
 
 use crate::KvmOptions;
 use crate::acceleration::decide;
-use crate::build::build;
+use crate::build::{Parts, build};
 use crate::machine::KvmMachine;
 
 /// The name by which users choose it.
@@ -45,7 +50,8 @@ impl KvmBackend {
         Self { options, probe }
     }
 
-    async fn capabilities(&self) -> Result<Capabilities> {
+    /// What can be done here, and with which passt.
+    async fn find(&self) -> Result<(Capabilities, Option<PathBuf>)> {
         let monitor = &self.options.monitor;
         if !monitor.is_file() {
             let message = format!("there is no monitor program {}", monitor.display());
@@ -53,16 +59,20 @@ impl KvmBackend {
                 .with_hint("install microagent-vmm beside microagent"));
         }
         let report = self.probe.report(monitor).await?;
-        Ok(capabilities(decide(report, self.options.emulated)?))
+        let passt = locate_passt().ok();
+        let acceleration = decide(report, self.options.emulated)?;
+        Ok((capabilities(acceleration, passt.as_deref()), passt))
     }
 }
 
-fn capabilities(acceleration: Acceleration) -> Capabilities {
+fn capabilities(acceleration: Acceleration, passt: Option<&Path>) -> Capabilities {
+    let remedy = passt.is_none().then(|| (Feature::UserNet, INSTALL_PASST.to_owned()));
     Capabilities {
         backend: NAME.into(),
         version: env!("CARGO_PKG_VERSION").into(),
         architectures: vec![Arch::X86_64],
-        features: FEATURES.iter().copied().collect(),
+        features: FEATURES.iter().copied().chain(passt.map(|_| Feature::UserNet)).collect(),
+        remedies: BTreeMap::from_iter(remedy),
         limits: Limits {
             vcpus: MAX_VCPUS.into(),
             memory: memory().min(MiB(MAX_MEMORY_MIB)),
@@ -87,7 +97,7 @@ impl Backend for KvmBackend {
     }
 
     async fn probe(&self) -> Result<Capabilities> {
-        self.capabilities().await
+        Ok(self.find().await?.0)
     }
 
     async fn create(
@@ -96,9 +106,11 @@ impl Backend for KvmBackend {
         dir: &RunDir,
         lifetime: Lifetime,
     ) -> Result<Box<dyn Machine>> {
-        let boot = admitted(spec, &self.capabilities().await?)?;
+        let (capabilities, passt) = self.find().await?;
+        let boot = admitted(spec, &capabilities)?;
         let dir = absolute_dir(dir)?;
-        Ok(Box::new(build(&self.options.monitor, spec, boot, &dir, lifetime).await?))
+        let parts = Parts { vmm: &self.options.monitor, passt: passt.as_deref() };
+        Ok(Box::new(build(&parts, spec, boot, &dir, lifetime).await?))
     }
 
     async fn open(&self, dir: &RunDir) -> Result<Box<dyn Machine>> {

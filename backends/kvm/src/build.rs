@@ -6,11 +6,11 @@ use std::path::Path;
 
 use microagent_backend::{Error, ErrorKind, Lifetime, Result, RunDir};
 use microagent_guarded::{
-    GUARD, Life, Reports, SocketDir, Started, Unfinished, died, last_words, memory_file,
+    GUARD, Life, PASST, Reports, SocketDir, Started, Unfinished, died, last_words, memory_file,
 };
 use microagent_machine::{Boot, MachineSpec};
 use microagent_vmm_protocol::{
-    CONTROL_LISTENER_FD, GuardReport, GuardSpec, SPEC_FD, VERSION, VSOCK_LISTENER_FD,
+    CONTROL_LISTENER_FD, GuardReport, GuardSpec, NET_FD, SPEC_FD, VERSION, VSOCK_LISTENER_FD,
 };
 
 use crate::backend::NAME;
@@ -24,17 +24,24 @@ use crate::translate::monitor_spec;
 
 /// What the monitor's executable is told to be.
 const RUN: &str = "run";
-/// How many descriptors the monitor is given: control listener, vsock listener, spec.
-const PASSED: u8 = 3;
+/// What machines are made of here.
+#[derive(Debug)]
+pub(crate) struct Parts<'a> {
+    /// The program `microagent-vmm`.
+    pub(crate) vmm: &'a Path,
+    /// passt, where there is one.
+    pub(crate) passt: Option<&'a Path>,
+}
 
-/// Builds a machine of the program `vmm` in `dir`, an absolute path, with its vCPUs held.
+/// Builds a machine in `dir`, an absolute path, with its vCPUs held.
 pub(crate) async fn build(
-    vmm: &Path,
+    parts: &Parts<'_>,
     spec: &MachineSpec,
     boot: &Boot,
     dir: &RunDir,
     lifetime: Lifetime,
 ) -> Result<KvmMachine> {
+    let vmm = parts.vmm;
     let monitor_spec = monitor_spec(spec, boot)?;
     let life = Life::of(lifetime, dir)?;
     let mut unfinished = Unfinished::begin(vmm, dir, files::OWN)?;
@@ -42,11 +49,15 @@ pub(crate) async fn build(
     let control = unfinished.sockets().listen(files::CONTROL)?;
     let vsock = vsock_listener(unfinished.sockets(), spec.vsock.is_some())?;
     let told = memory_file(&monitor_spec).map_err(|e| Error::io("write the specification", e))?;
-    let fds = vec![
+    let net = spec.net.as_ref().zip(parts.passt);
+    let net = net.map(|(net, passt)| unfinished.gateway(passt, net, &life)).transpose()?;
+    let (gateway, device) = net.unzip();
+    let mut fds = vec![
         (control.into(), CONTROL_LISTENER_FD),
         (vsock, VSOCK_LISTENER_FD),
         (told.into(), SPEC_FD),
     ];
+    fds.extend(device.map(|device| (device, NET_FD)));
     let guard = GuardSpec {
         version: VERSION,
         program: vmm.to_owned(),
@@ -57,12 +68,21 @@ pub(crate) async fn build(
         remove: life.remove(),
         console: files::CONSOLE.into(),
         confinement: confinement(vmm, spec, boot, dir),
-        pass: PASSED,
+        pass: fds.len() as u8,
         events: None,
     };
     let mut reports = unfinished.guard(&guard, &life, fds)?;
     let client = Client::new(SocketDir::open(dir)?, BUILD_WITHIN);
-    let started = until_built(dir, &client, &mut reports).await?;
+    let network = async {
+        match gateway {
+            Some(gateway) => gateway.ready(dir).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let (passt, started) = tokio::try_join!(network, until_built(dir, &client, &mut reports))?;
+    if let Some(pid) = passt {
+        unfinished.helper_started(PASST, pid)?;
+    }
     KvmMachine::new(unfinished.finish(NAME, started)?, Some(reports))
 }
 

@@ -7,7 +7,9 @@ use microagent_backend::{
     ConsoleLog, Error, Exit, Isolation, Machine, MachineStats, Pause, Result, RunDir, State, Stats,
     VsockSocket,
 };
-use microagent_guarded::{FOLLOW_WITHIN, Processes, Remains, Reports, SocketDir, wrong_moment};
+use microagent_guarded::{
+    FOLLOW_WITHIN, GATEWAY, PASST, Processes, Remains, Reports, SocketDir, wrong_moment,
+};
 
 use crate::backend::NAME;
 use crate::client::Client;
@@ -41,7 +43,7 @@ impl KvmMachine {
 
     /// Takes up the machine that is recorded in `dir`.
     pub(crate) fn open(dir: RunDir) -> Result<Self> {
-        Self::new(Processes::open(dir, NAME, &[])?, None)
+        Self::new(Processes::open(dir, NAME, &[GATEWAY, PASST])?, None)
     }
 
     /// The outcome of asking the monitor to do `what`; one that has ended meanwhile does

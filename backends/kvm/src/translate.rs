@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use microagent_backend::{Error, ErrorKind, Result};
-use microagent_machine::{Access, Boot, DeviceArguments, Disk, KernelFormat, MachineSpec};
+use microagent_machine::{Access, Boot, DeviceArguments, Disk, KernelFormat, MachineSpec, UserNet};
 use microagent_vmm_protocol::{
-    Announcement, KernelImage, MonitorDisk, MonitorSpec, MonitorVsock, VERSION,
+    Announcement, KernelImage, MonitorDisk, MonitorNet, MonitorSpec, MonitorVsock, NetKind, VERSION,
 };
 
 use crate::files;
@@ -18,7 +18,7 @@ use crate::files;
 /// be said.
 pub(crate) fn monitor_spec(spec: &MachineSpec, boot: &Boot) -> Result<MonitorSpec> {
     // Exhaustive on purpose: a new field must be translated or refused.
-    let MachineSpec { arch: _, vcpus, memory, disks, vsock, rng, boot: _ } = spec;
+    let MachineSpec { arch: _, vcpus, memory, disks, vsock, net, rng, boot: _ } = spec;
     let Boot { kernel, format, initramfs, cmdline, device_arguments } = boot;
     Ok(MonitorSpec {
         version: VERSION,
@@ -41,7 +41,7 @@ pub(crate) fn monitor_spec(spec: &MachineSpec, boot: &Boot) -> Result<MonitorSpe
         vsock: vsock
             .map(|vsock| MonitorVsock { cid: vsock.cid.get(), socket: files::VSOCK.into() }),
         rng: *rng,
-        net: None,
+        net: net.as_ref().map(|_| MonitorNet { mac: UserNet::MAC, kind: NetKind::Stream }),
         // The serial line is what every kernel can write to; a second would say the same.
         virtio_console: false,
     })
@@ -80,6 +80,7 @@ pub(crate) mod tests {
             memory: MiB(128),
             disks: Vec::new(),
             vsock: None,
+            net: None,
             rng: false,
             boot: Some(Boot {
                 kernel: "/kernels/bzImage".into(),
@@ -105,6 +106,7 @@ pub(crate) mod tests {
                 disk("scratch", "/state/scratch", Access::ReadWrite),
             ],
             vsock: Some(Vsock { cid: Cid::GUEST }),
+            net: Some(UserNet::default()),
             rng: true,
             boot: Some(Boot {
                 kernel: "/kernels/vmlinux".into(),

@@ -39,6 +39,7 @@ impl Bench {
             memory: MiB(16),
             disks: Vec::new(),
             vsock: None,
+            net: None,
             rng: false,
             boot: Some(guests.boot(top.path(), &script).unwrap()),
         };

@@ -7,7 +7,8 @@
 use std::path::Path;
 
 use microagent_backend::{Error, ErrorKind, Result};
-use microagent_machine::{Access, Boot, Disk, MachineSpec};
+use microagent_machine::{Access, Boot, Disk, MachineSpec, UserNet};
+use microagent_vmm_protocol::FIRST_PASSED_FD;
 use serde_json::json;
 
 use crate::files;
@@ -23,6 +24,9 @@ const CMDLINE: &str = "console=ttyS0 reboot=t panic=-1";
 /// well, and a kernel that looks for them would take the timer for broken and panic; under KVM
 /// none looks.
 const CMDLINE_TCG: &str = "tsc=reliable no_timer_check";
+
+/// Where QEMU finds the socket of the network device, on which each frame follows its length.
+pub(crate) const NET_FD: i32 = FIRST_PASSED_FD;
 
 /// What the arguments depend on beside the spec.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +44,7 @@ pub(crate) struct Facts {
 /// `Usage` for a path that is not absolute or not UTF-8.
 pub(crate) fn argv(spec: &MachineSpec, boot: &Boot, facts: &Facts) -> Result<Vec<String>> {
     // Exhaustive on purpose: a new field must be translated or refused.
-    let MachineSpec { arch: _, vcpus, memory, disks, vsock, rng, boot: _ } = spec;
+    let MachineSpec { arch: _, vcpus, memory, disks, vsock, net, rng, boot: _ } = spec;
     let mut args = Args(Vec::new());
     args.flag("-no-user-config").flag("-nodefaults").flag("-no-reboot").flag("-S");
     args.pair("-display", "none");
@@ -69,6 +73,11 @@ pub(crate) fn argv(spec: &MachineSpec, boot: &Boot, facts: &Facts) -> Result<Vec
     if vsock.is_some() {
         args.pair("-chardev", format!("socket,id=vsock,path={}", files::VHOST));
         args.pair("-device", "vhost-user-vsock-device,chardev=vsock");
+    }
+    if net.is_some() {
+        args.pair("-netdev", format!("stream,id=net,addr.type=fd,addr.str={NET_FD}"));
+        let mac = UserNet::MAC.map(|byte| format!("{byte:02x}")).join(":");
+        args.pair("-device", format!("virtio-net-device,netdev=net,mac={mac}"));
     }
     if *rng {
         args.pair("-object", "rng-builtin,id=entropy");
@@ -163,6 +172,7 @@ mod tests {
             memory: MiB(128),
             disks: Vec::new(),
             vsock: None,
+            net: None,
             rng: false,
             boot: None,
         }
@@ -182,6 +192,7 @@ mod tests {
                 disk("scratch", "/state/scratch", Access::ReadWrite),
             ],
             vsock: Some(Vsock { cid: Cid::GUEST }),
+            net: Some(UserNet::default()),
             rng: true,
             ..smallest()
         }

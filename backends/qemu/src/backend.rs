@@ -1,5 +1,6 @@
 //! The backend: what this QEMU can do here, and machines of it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -7,7 +8,9 @@ use microagent_backend::{
     Acceleration, Backend, Capabilities, Error, ErrorKind, IsolationPlan, Lifetime, Limits,
     Machine, PowerOff, Result, RunDir,
 };
-use microagent_guarded::{KvmProbe, absolute_dir, admitted, landlock_works, memory};
+use microagent_guarded::{
+    INSTALL_PASST, KvmProbe, absolute_dir, admitted, landlock_works, locate_passt, memory,
+};
 use microagent_machine::{Arch, Feature, MachineSpec};
 
 use crate::acceleration::decide;
@@ -51,7 +54,8 @@ impl QemuBackend {
         let identity = self.cache.identity(&program).await?;
         check(&program, &identity)?;
         let acceleration = decide(self.options.accel, &self.kvm, vmm).await?;
-        Ok(Found { program, identity, acceleration })
+        let passt = locate_passt().ok();
+        Ok(Found { program, identity, passt, acceleration })
     }
 }
 
@@ -59,12 +63,15 @@ impl QemuBackend {
 struct Found {
     program: PathBuf,
     identity: Identity,
+    passt: Option<PathBuf>,
     acceleration: Acceleration,
 }
 
 impl Found {
     fn capabilities(&self) -> Capabilities {
-        let Identity { version, microvm: _, sandbox, block, vsock, rng } = self.identity;
+        let Identity { version, microvm: _, sandbox, block, vsock, net, rng } = self.identity;
+        let user_net = net && self.passt.is_some();
+        let remedy = (net && !user_net).then(|| (Feature::UserNet, INSTALL_PASST.to_owned()));
         let features = [
             (Feature::BootVmlinux, true),
             (Feature::BootBzimage, true),
@@ -72,6 +79,7 @@ impl Found {
             (Feature::ReadOnlyDisk, block),
             (Feature::Vsock, vsock),
             (Feature::Rng, rng),
+            (Feature::UserNet, user_net),
             (Feature::MultipleVcpus, true),
             (Feature::Console, true),
             (Feature::Pause, true),
@@ -82,6 +90,7 @@ impl Found {
             version: version.to_string(),
             architectures: vec![Arch::X86_64],
             features: features.into_iter().filter(|(_, has)| *has).map(|(f, _)| f).collect(),
+            remedies: BTreeMap::from_iter(remedy),
             limits: Limits {
                 vcpus: MAX_VCPUS,
                 memory: memory().min(MAX_MEMORY),
@@ -123,8 +132,12 @@ impl Backend for QemuBackend {
     ) -> Result<Box<dyn Machine>> {
         let found = self.find().await?;
         let boot = admitted(spec, &found.capabilities())?;
-        let parts =
-            Parts { vmm: &self.options.monitor, program: &found.program, facts: found.facts() };
+        let parts = Parts {
+            vmm: &self.options.monitor,
+            program: &found.program,
+            passt: found.passt.as_deref(),
+            facts: found.facts(),
+        };
         Ok(Box::new(build(&parts, spec, boot, &absolute_dir(dir)?, lifetime).await?))
     }
 

@@ -5,13 +5,13 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use microagent_backend::{Error, ErrorKind, Lifetime, Result, RunDir, claim_for_reading};
-use microagent_guarded::{Life, Role, SocketDir, Unfinished};
+use microagent_guarded::{Life, PASST, Role, SocketDir, Unfinished};
 use microagent_machine::{Access, Boot, MachineSpec, Vsock};
 use microagent_vmm_protocol::{
     FIRST_PASSED_FD, GuardSpec, ServeVsockSpec, VERSION, VHOST_LISTENER_FD, VSOCK_LISTENER_FD,
 };
 
-use crate::argv::{Facts, argv};
+use crate::argv::{Facts, NET_FD, argv};
 use crate::backend::NAME;
 use crate::confinement::confinement;
 use crate::files;
@@ -30,6 +30,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) vmm: &'a Path,
     /// QEMU.
     pub(crate) program: &'a Path,
+    /// passt, where there is one.
+    pub(crate) passt: Option<&'a Path>,
     /// What the arguments depend on.
     pub(crate) facts: Facts,
 }
@@ -50,6 +52,13 @@ pub(crate) async fn build(
     // The sockets first, so that nobody has to wait for them; then QEMU, since it takes
     // longest.
     let listeners = spec.vsock.map(|_| Listeners::new(unfinished.sockets())).transpose()?;
+    let net = spec.net.as_ref().zip(parts.passt);
+    let net = net.map(|(net, passt)| unfinished.gateway(passt, net, &life)).transpose()?;
+    let (gateway, device) = net.unzip();
+    // QEMU is told of the socket alone.
+    let socket = device.map(|device| (device, NET_FD));
+    let first_claim = FIRST_PASSED_FD + i32::from(socket.is_some());
+    let fds: Vec<_> = socket.into_iter().chain(claims.into_iter().zip(first_claim..)).collect();
     let guard = GuardSpec {
         version: VERSION,
         program: parts.program.to_owned(),
@@ -60,19 +69,28 @@ pub(crate) async fn build(
         remove: life.remove(),
         console: files::CONSOLE.into(),
         confinement: confinement(parts.program, spec, boot, dir, parts.facts.kvm),
-        pass: claims.len() as u8, // fewer than it has slots for disks
+        pass: fds.len() as u8, // fewer than it has slots for devices
         events: None,
     };
-    let reports = unfinished.guard(&guard, &life, claims)?;
+    let reports = unfinished.guard(&guard, &life, fds)?;
     if let (Some(vsock), Some(listeners)) = (spec.vsock, listeners) {
         listeners.serve(vsock, dir, &life, &mut unfinished)?;
     }
     let waiting = Waiting { dir, vsock: unfinished.helper_of(VSOCK) };
-    let ready = tokio::time::timeout(BUILD_WITHIN, waiting.until_ready(reports, owner)).await;
-    let ready = ready.unwrap_or_else(|_| {
+    let network = async {
+        match gateway {
+            Some(gateway) => gateway.ready(dir).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let ready = async { tokio::try_join!(network, waiting.until_ready(reports, owner)) };
+    let (passt, ready) = tokio::time::timeout(BUILD_WITHIN, ready).await.unwrap_or_else(|_| {
         let message = format!("qemu did not build the machine within {BUILD_WITHIN:?}");
         Err(Error::new(ErrorKind::Timeout, message))
     })?;
+    if let Some(pid) = passt {
+        unfinished.helper_started(PASST, pid)?;
+    }
     let processes = unfinished.finish(NAME, ready.started)?;
     let owned = Owned { session: ready.session, _reports: ready.reports };
     QemuMachine::new(processes, Some(owned))
@@ -80,9 +98,9 @@ pub(crate) async fn build(
 
 /// What claims the images that are only read. QEMU knows nothing of these descriptors, and the
 /// claims end with it.
-fn claims(spec: &MachineSpec) -> Result<Vec<(OwnedFd, i32)>> {
+fn claims(spec: &MachineSpec) -> Result<Vec<OwnedFd>> {
     let read = spec.disks.iter().filter(|disk| disk.access == Access::ReadOnly);
-    read.zip(FIRST_PASSED_FD..).map(|(disk, fd)| Ok((claim_for_reading(&disk.path)?, fd))).collect()
+    read.map(|disk| claim_for_reading(&disk.path)).collect()
 }
 
 /// The sockets that the vsock process is given.

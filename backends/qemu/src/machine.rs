@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use microagent_backend::{
     ConsoleLog, Exit, Isolation, Machine, Pause, Result, RunDir, State, VsockSocket,
 };
-use microagent_guarded::{FOLLOW_WITHIN, Processes, Remains, Reports, SocketDir, wrong_moment};
+use microagent_guarded::{
+    FOLLOW_WITHIN, GATEWAY, PASST, Processes, Remains, Reports, SocketDir, wrong_moment,
+};
 use tokio::sync::{Mutex, watch};
 
 use crate::backend::NAME;
@@ -56,7 +58,7 @@ impl QemuMachine {
 
     /// Takes up the machine that is recorded in `dir`.
     pub(crate) fn open(dir: RunDir) -> Result<Self> {
-        Self::new(Processes::open(dir, NAME, &[VSOCK])?, None)
+        Self::new(Processes::open(dir, NAME, &[VSOCK, GATEWAY, PASST])?, None)
     }
 
     /// Begins to talk to QEMU.

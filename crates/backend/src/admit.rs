@@ -5,7 +5,7 @@ use std::fmt;
 use microagent_machine::{Feature, MachineSpec};
 use serde::{Deserialize, Serialize};
 
-use crate::Capabilities;
+use crate::{Capabilities, Error, ErrorKind};
 
 /// One reason why a backend cannot run a spec.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub enum Rejection {
     Feature {
         /// Which.
         feature: Feature,
+        /// What to do about it, where something can be done.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        remedy: Option<String>,
     },
     /// A guest of another instruction set.
     Architecture {
@@ -32,10 +35,25 @@ pub enum Rejection {
     },
 }
 
+impl Rejection {
+    /// The error for a machine that the backend `name` cannot run, for all these reasons.
+    pub fn error(name: &str, rejections: &[Rejection]) -> Error {
+        let why: Vec<_> = rejections.iter().map(ToString::to_string).collect();
+        let message = format!("{name} cannot run this machine: {}", why.join("; "));
+        let remedies = rejections.iter().filter_map(|rejection| match rejection {
+            Rejection::Feature { remedy, .. } => remedy.as_deref(),
+            Rejection::Architecture { .. } | Rejection::Limit { .. } => None,
+        });
+        let remedies: Vec<_> = remedies.collect();
+        let error = Error::new(ErrorKind::Unsupported, message);
+        if remedies.is_empty() { error } else { error.with_hint(remedies.join("; ")) }
+    }
+}
+
 impl fmt::Display for Rejection {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Rejection::Feature { feature } => write!(f, "does not offer {feature}"),
+            Rejection::Feature { feature, remedy: _ } => write!(f, "does not offer {feature}"),
             Rejection::Architecture { asked } => write!(f, "does not run {asked} guests"),
             Rejection::Limit { what, asked: 0, .. } => write!(f, "needs at least one of {what}"),
             Rejection::Limit { what, asked, limit } => {
@@ -54,7 +72,10 @@ pub fn admit(spec: &MachineSpec, caps: &Capabilities) -> Vec<Rejection> {
         rejections.push(Rejection::Architecture { asked: spec.arch.name().into() });
     }
     let missing = spec.required_features().into_iter().filter(|f| !caps.features.contains(f));
-    rejections.extend(missing.map(|feature| Rejection::Feature { feature }));
+    rejections.extend(missing.map(|feature| Rejection::Feature {
+        feature,
+        remedy: caps.remedies.get(&feature).cloned(),
+    }));
     let mut bound = |what: &str, asked: u64, least: u64, limit: u64| {
         if asked < least || asked > limit {
             rejections.push(Rejection::Limit { what: what.into(), asked, limit });
@@ -76,9 +97,9 @@ impl crate::Limits {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
 
-    use microagent_machine::{Access, Arch, Cid, Disk, DiskId, MiB, Vsock};
+    use microagent_machine::{Access, Arch, Cid, Disk, DiskId, MiB, UserNet, Vsock};
 
     use super::*;
     use crate::{Acceleration, IsolationPlan, Limits, PowerOff};
@@ -89,6 +110,7 @@ mod tests {
             version: "1".into(),
             architectures: vec![Arch::X86_64],
             features: BTreeSet::from([Feature::Console, Feature::Disk, Feature::Vsock]),
+            remedies: BTreeMap::from([(Feature::UserNet, "install it".to_owned())]),
             limits: Limits { vcpus: 4, memory: MiB(1024), virtio_slots: Some(4), disks: 8 },
             acceleration: Acceleration::Emulated { evidence: "test".into() },
             power_off: PowerOff::Reset,
@@ -108,6 +130,7 @@ mod tests {
             memory: MiB(1024),
             disks: (0..disks).map(disk).collect(),
             vsock: Some(Vsock { cid: Cid::GUEST }),
+            net: None,
             rng: false,
             boot: None,
         }
@@ -139,6 +162,18 @@ mod tests {
                 "disks: 4 asked for, at most 2 here",
             ]
         );
+    }
+
+    #[test]
+    fn what_can_be_done_about_it_is_the_hint() {
+        let check = |change: &dyn Fn(&mut MachineSpec), expect: Option<&str>| {
+            let mut asked = spec(1);
+            change(&mut asked);
+            let error = Rejection::error("test", &admit(&asked, &caps()));
+            assert_eq!(error.hint.as_deref(), expect, "{error}");
+        };
+        check(&|asked| asked.rng = true, None);
+        check(&|asked| asked.net = Some(UserNet::default()), Some("install it"));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a backend can do here and now.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use microagent_machine::{Arch, Feature, MiB};
 use schemars::JsonSchema;
@@ -19,6 +19,9 @@ pub struct Capabilities {
     pub architectures: Vec<Arch>,
     /// What it offers.
     pub features: BTreeSet<Feature>,
+    /// What to do for a feature that it could offer and cannot here: install a program, say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub remedies: BTreeMap<Feature, String>,
     /// How much of it.
     pub limits: Limits,
     /// How guest code is run.

@@ -218,9 +218,14 @@ pub(crate) struct RunArgs {
     pub(crate) mediation_optional: bool,
     #[command(flatten)]
     pub(crate) disks: DiskArgs,
-    /// Network: isolated, which is no network device and the default for now
+    /// Network: user, by sockets of this user through passt, or isolated, which is no network
+    /// device and the default for now
     #[arg(long, value_name = "MODE")]
     pub(crate) network: Option<String>,
+    /// Open a port of the host that leads to one of the guest: [IP:]HOST:GUEST[/tcp|udp], IP is
+    /// 127.0.0.1 unless given; repeatable
+    #[arg(long, short, value_name = "PORTS")]
+    pub(crate) publish: Vec<String>,
     /// Backend: auto, kvm, cloud-hypervisor, qemu[:accel=kvm|tcg], or the path of a hypervisor,
     /// a plugin (*.so) or a supervisor executable
     #[arg(long, value_name = "WHAT", env = "MICROAGENT_SUPERVISOR")]

@@ -24,7 +24,7 @@ const FOREIGN: &[(&str, &str)] = &[
 ];
 
 /// Flags that are not built yet.
-const LATER: &[&str] = &["--publish", "-p", "--restart"];
+const LATER: &[&str] = &["--restart"];
 
 /// What to say instead of the parser's error, if it is about such a flag.
 pub(crate) fn explain(error: &clap::Error) -> Option<Failure> {
@@ -65,7 +65,6 @@ mod tests {
         check(&["--cap-add", "ALL", "x"], Some("--cap-add does not apply to a microVM"));
         check(&["--pid=host", "x"], Some("--pid does not apply to a microVM"));
         check(&["-d", "x"], Some("-d does not apply to a microVM"));
-        check(&["-p", "80:80", "x"], Some("-p is not built yet"));
         check(&["--restart", "always", "x"], Some("--restart is not built yet"));
         check(&["--colour", "x"], None);
     }

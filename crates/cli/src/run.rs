@@ -1,6 +1,7 @@
 //! `run`: what was written is made into a request, the request is run, and its end is told.
 
 mod disks;
+mod network;
 mod outputs;
 mod request;
 mod sinks;

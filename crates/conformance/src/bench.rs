@@ -25,7 +25,7 @@ pub(crate) const END_WITHIN: Duration = Duration::from_secs(60);
 
 /// How often a console is looked at for what shall be there. A log is a file, and nobody
 /// tells that it has grown.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A machine under test, attached unless a case says otherwise.
 pub(crate) struct Subject {
@@ -55,6 +55,7 @@ impl Context {
             memory: MEMORY,
             disks: Vec::new(),
             vsock: None,
+            net: None,
             rng: false,
             boot: Some(guests.boot(&files, script)?),
         })

@@ -12,6 +12,7 @@ mod isolation;
 mod lifetime;
 mod limits;
 mod moment;
+mod network;
 mod parts;
 mod pause;
 mod probe;
@@ -38,6 +39,7 @@ pub fn cases() -> Vec<Case> {
         devices::CASES,
         file_system::CASES,
         vsock::CASES,
+        network::CASES,
         transcript::CASES,
         pause::CASES,
         parts::CASES,

@@ -89,6 +89,7 @@ mod tests {
             version: "7".into(),
             architectures: vec![Arch::X86_64],
             features: BTreeSet::from([Feature::Console, Feature::Disk]),
+            remedies: Default::default(),
             limits: Limits { vcpus: 1, memory: MiB(64), virtio_slots: None, disks: 1 },
             acceleration: Acceleration::Nested { evidence: "test".into() },
             power_off: PowerOff::Reset,

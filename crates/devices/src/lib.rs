@@ -5,6 +5,7 @@
 //! Everything that comes out of guest memory is untrusted: it is read once, checked, then used.
 
 pub mod bus;
+pub mod fence;
 pub mod serial;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

@@ -5,7 +5,8 @@ use std::path::Path;
 use std::time::Instant;
 
 use microagent_backend::{Error, ErrorKind, Result, RunDir};
-use microagent_vmm_protocol::GuardSpec;
+use microagent_machine::UserNet;
+use microagent_vmm_protocol::{GATEWAY_FD, GuardSpec};
 use serde::Serialize;
 
 use crate::files;
@@ -17,6 +18,7 @@ use crate::processes::Processes;
 use crate::record::{Helper, Record};
 use crate::reports::{Reports, Started};
 use crate::sockets::SocketDir;
+use crate::user_net::{GATEWAY, Gateway, ends, gateway_spec};
 use microagent_process::Process;
 
 /// A machine that is not complete; dropped, it leaves nothing.
@@ -84,6 +86,35 @@ impl<'a> Unfinished<'a> {
         let fds = life.fd()?.into_iter().chain(fds).collect();
         let helper = launch(self.vmm, role, self.dir, spec, fds)?;
         self.helpers.push((role, helper.process));
+        Ok(())
+    }
+
+    /// Starts the gateway of a user network whose way out is the program `passt`; the
+    /// descriptor is the other end of its socket, for the network device.
+    ///
+    /// # Errors
+    /// What starting it meets.
+    pub fn gateway(
+        &mut self,
+        passt: &Path,
+        net: &UserNet,
+        life: &Life,
+    ) -> Result<(Gateway, OwnedFd)> {
+        let (gateway, device) = ends()?;
+        let spec = gateway_spec(passt, net, life.is_attached());
+        let fds = life.fd()?.into_iter().chain([(gateway, GATEWAY_FD)]).collect();
+        let started = launch(self.vmm, GATEWAY, self.dir, &spec, fds)?;
+        self.helpers.push((GATEWAY, started.process));
+        Ok((Gateway::new(started.reports, net), device))
+    }
+
+    /// Counts a process that a helper has started among those of the machine.
+    ///
+    /// # Errors
+    /// `Io` if it is gone already.
+    pub fn helper_started(&mut self, role: Role, pid: u32) -> Result<()> {
+        let process = Process::now(pid).map_err(|e| process_error("hold", role.name, e))?;
+        self.helpers.push((role, process));
         Ok(())
     }
 

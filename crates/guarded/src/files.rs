@@ -10,6 +10,8 @@ pub const VSOCK: &str = "vsock";
 pub const CONSOLE: &str = "console.log";
 /// What the guard has to say beside its reports.
 pub const GUARD_LOG: &str = "guard.log";
+/// What a gateway and passt have to say.
+pub const GATEWAY_LOG: &str = "gateway.log";
 /// What the machine is made of.
 pub const RECORD: &str = "machine.json";
 /// The record while it is written.
@@ -26,6 +28,7 @@ pub const ALL: &[&str] = &[
     "console.log.1",
     "console.log.2",
     GUARD_LOG,
+    GATEWAY_LOG,
     RECORD,
     RECORD_DRAFT,
     KILLED,

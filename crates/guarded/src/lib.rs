@@ -27,6 +27,7 @@ mod remains;
 mod reports;
 mod request;
 mod sockets;
+mod user_net;
 mod words;
 
 pub use ask::{Answer, ask};
@@ -47,4 +48,5 @@ pub use remains::Remains;
 pub use reports::{Reports, Started};
 pub use request::{absolute_dir, admitted, max_file_size};
 pub use sockets::SocketDir;
+pub use user_net::{GATEWAY, Gateway, INSTALL_PASST, PASST, locate_passt};
 pub use words::{in_words, one_line};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use microagent_backend::{Capabilities, Error, ErrorKind, Result, RunDir, admit};
+use microagent_backend::{Capabilities, Error, ErrorKind, Rejection, Result, RunDir, admit};
 use microagent_machine::{Access, Boot, MachineSpec};
 
 /// What `spec` boots, if a backend of these capabilities can run it and its files are there.
@@ -13,10 +13,7 @@ use microagent_machine::{Access, Boot, MachineSpec};
 pub fn admitted<'a>(spec: &'a MachineSpec, capabilities: &Capabilities) -> Result<&'a Boot> {
     let rejections = admit(spec, capabilities);
     if !rejections.is_empty() {
-        let reasons: Vec<_> = rejections.iter().map(ToString::to_string).collect();
-        let backend = &capabilities.backend;
-        let message = format!("{backend} cannot run this machine: {}", reasons.join("; "));
-        return Err(Error::new(ErrorKind::Unsupported, message));
+        return Err(Rejection::error(&capabilities.backend, &rejections));
     }
     let Some(boot) = &spec.boot else {
         return Err(Error::new(ErrorKind::Usage, "the machine has no kernel to boot"));
@@ -94,6 +91,7 @@ mod tests {
             memory: MiB(128),
             disks: disks.iter().map(disk).collect(),
             vsock: None,
+            net: None,
             rng: false,
             boot: None,
         };

@@ -58,8 +58,8 @@ fn run(config: &AgentConfig, timeline: &mut Timeline) -> Result<Outcome, SetupEr
         report(&mut link, &error);
         return Err(error);
     }
-    environment::write_hosts(&config.hostname);
-    timeline.mark("hosts");
+    environment::write_names(&config.hostname, config.network.as_ref());
+    timeline.mark("names");
     let mut session = Session::new(link, signals, Scope::Machine);
     let outcome = session.serve(timeline);
     session.last_words(LAST_WORDS);
@@ -70,7 +70,8 @@ fn set_up(config: &AgentConfig, timeline: &mut Timeline) -> Result<(), SetupErro
     let disks = thread::scope(|scope| {
         // Beside the root disk, whose mount mostly waits for the device. The thread is gone
         // before the mounts that it makes are moved, and before there is a fork.
-        let environment = scope.spawn(|| environment::prepare(&config.hostname));
+        let environment =
+            scope.spawn(|| environment::prepare(&config.hostname, config.network.as_ref()));
         let disks = Disks::list()?;
         timeline.mark("disks");
         root::mount_root(&disks, &config.root)?;

@@ -1,23 +1,25 @@
 //! What programs expect of a machine beside its root disk: terminals, shared memory, control
 //! groups, a loopback interface, a host name.
 //!
-//! Nothing of the image is changed, except that a machine without an `/etc/hosts` gets one.
-//! A container runtime lays its own file over it in any case; `/etc/resolv.conf` is left to
-//! whoever configures a network.
+//! Nothing of the image is changed, except that a machine without an `/etc/hosts` gets one,
+//! and one with a network an `/etc/resolv.conf`. A container runtime lays its own files over
+//! both in any case.
 
 use std::fs;
 use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::symlink;
 
+use microagent_guest_protocol::NetworkConfig;
 use rustix::mount::MountFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
 use rustix::process::{Resource, Rlimit, setrlimit};
 
 use crate::console::say;
 use crate::failure::SetupError;
+use crate::network;
 use crate::root::mount_at;
-use crate::sys::ioctl::loopback_up;
+use crate::sys::ioctl::{InterfaceName, interface_up};
 
 const CGROUPS: &str = "/sys/fs/cgroup";
 /// Those that a program which makes control groups of its own expects.
@@ -27,24 +29,29 @@ const HOSTS: &str = "/etc/hosts";
 /// if they do not ask.
 const OPEN_FILES: Rlimit = Rlimit { current: Some(1024), maximum: Some(524_288) };
 
-/// What does not need the root disk: all but [`write_hosts`]. Needs `/dev` and `/sys`.
+/// What does not need the root disk: all but [`write_names`]. Needs `/dev` and `/sys`.
 ///
 /// What a command cannot do without is an error; what most do without, a kernel may lack,
 /// and it is only reported.
-pub(crate) fn prepare(hostname: &str) -> Result<(), SetupError> {
+pub(crate) fn prepare(hostname: &str, network: Option<&NetworkConfig>) -> Result<(), SetupError> {
     prepare_devices()?;
     rustix::system::sethostname(hostname.as_bytes())
         .map_err(SetupError::system("set the host name"))?;
     setrlimit(Resource::Nofile, OPEN_FILES).map_err(SetupError::system("limit open files"))?;
     report("bring up the loopback interface", bring_up_loopback());
+    network.map_or(Ok(()), network::bring_up)?;
     report("mount control groups", mount_control_groups());
     report("mount message queues", mount_message_queues());
     Ok(())
 }
 
-/// Gives a machine that has no `/etc/hosts`, or an empty one, one that names itself.
-pub(crate) fn write_hosts(hostname: &str) {
+/// Gives a machine that has no `/etc/hosts`, or an empty one, one that names itself, and one
+/// with a network whom to ask for other names.
+pub(crate) fn write_names(hostname: &str, network: Option<&NetworkConfig>) {
     report("write /etc/hosts", try_write_hosts(hostname));
+    if let Some(network) = network {
+        report("write /etc/resolv.conf", network::write_resolver(network));
+    }
 }
 
 fn report(what: &str, result: io::Result<()>) {
@@ -86,7 +93,7 @@ fn unless_there(made: io::Result<()>) -> io::Result<()> {
 
 fn bring_up_loopback() -> io::Result<()> {
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
-    loopback_up(socket.as_fd())
+    interface_up(socket.as_fd(), &InterfaceName::LOOPBACK)
 }
 
 fn mount_control_groups() -> io::Result<()> {

@@ -29,6 +29,11 @@ pub(crate) enum SetupError {
          CONFIG_VIRTIO_BLK and the driver of its bus, CONFIG_VIRTIO_MMIO or CONFIG_VIRTIO_PCI"
     )]
     NoDisk { serial: String, found: String },
+    #[error(
+        "no network device with address {mac}; a kernel needs CONFIG_VIRTIO_NET and the driver of \
+         its bus, CONFIG_VIRTIO_MMIO or CONFIG_VIRTIO_PCI"
+    )]
+    NoNetworkDevice { mac: String },
     #[error("device-mapper, {step}: {error}{hint}")]
     Mapper { step: &'static str, error: io::Error, hint: &'static str },
     #[error("mount {what} on {target}: {error}{hint}")]

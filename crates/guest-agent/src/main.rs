@@ -10,7 +10,7 @@
 //!
 //! What listens on the loopback for the host's sake is a process of its own: [`forward`].
 //!
-//! Not here: network configuration, files from the host, port forwards, sessions that are taken up
+//! Not here: files from the host, port forwards, sessions that are taken up
 //! again ([`OnDisconnect::Reconnect`](microagent_guest_protocol::OnDisconnect) is refused).
 
 mod account;
@@ -27,6 +27,7 @@ mod forward;
 mod launch;
 mod link;
 mod mapper;
+mod network;
 mod power;
 mod program;
 mod root;

@@ -1,5 +1,7 @@
 //! What an agent is told before it can talk.
 
+use std::net::Ipv4Addr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::Token;
@@ -21,12 +23,34 @@ pub struct AgentConfig {
     pub power_off: PowerOff,
     /// The guest's host name.
     pub hostname: String,
+    /// The network device, unless there is none.
+    pub network: Option<NetworkConfig>,
     /// The disk to switch to.
     pub root: RootDisk,
     /// Further disks, mounted in this order after the root.
     pub mounts: Vec<Mount>,
     /// TCP ports of the guest's 127.0.0.1 that lead to the same port of the host's vsock.
     pub loopback_ports: Vec<u16>,
+}
+
+/// How a network device is to be configured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NetworkConfig {
+    /// The device is the one with this address.
+    pub mac: [u8; 6],
+    /// The guest's address.
+    pub address: Ipv4Addr,
+    /// Length of its network's prefix, in bits.
+    pub prefix: u8,
+    /// Where the default route leads.
+    pub gateway: Ipv4Addr,
+    /// The longest packet, in bytes.
+    pub mtu: u16,
+    /// Who is asked for names, in this order.
+    pub nameservers: Vec<Ipv4Addr>,
+    /// Domains in which short names are looked for.
+    pub search: Vec<String>,
 }
 
 /// What an agent does when its session with the host is lost.

@@ -132,6 +132,7 @@ mod tests {
             on_disconnect: OnDisconnect::PowerOff,
             power_off: PowerOff::Reset,
             hostname: "guest".to_owned(),
+            network: None,
             root: RootDisk::Plain { disk: "root".to_owned(), grow: false },
             mounts: Vec::new(),
             loopback_ports: Vec::new(),

@@ -31,7 +31,7 @@ mod parse;
 mod token;
 pub mod transfer;
 
-pub use config::{AgentConfig, Mount, OnDisconnect, PowerOff, RootDisk};
+pub use config::{AgentConfig, Mount, NetworkConfig, OnDisconnect, PowerOff, RootDisk};
 pub use message::{AgentMessage, ExecRequest, ExitStatus, HostMessage, Stream, TtySize, User};
 pub use parse::MessageError;
 pub use token::Token;

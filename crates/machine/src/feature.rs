@@ -27,6 +27,8 @@ pub enum Feature {
     Vsock,
     /// Gives the guest a source of entropy.
     Rng,
+    /// Gives the guest a network whose way out are sockets of the host.
+    UserNet,
     /// Runs more than one vCPU.
     MultipleVcpus,
     /// Keeps what the guest writes to its console.
@@ -46,6 +48,7 @@ impl Feature {
         Feature::ReadOnlyDisk,
         Feature::Vsock,
         Feature::Rng,
+        Feature::UserNet,
         Feature::MultipleVcpus,
         Feature::Console,
         Feature::Pause,
@@ -61,6 +64,7 @@ impl Feature {
             Feature::ReadOnlyDisk => "read-only-disk",
             Feature::Vsock => "vsock",
             Feature::Rng => "rng",
+            Feature::UserNet => "user-net",
             Feature::MultipleVcpus => "multiple-vcpus",
             Feature::Console => "console",
             Feature::Pause => "pause",

@@ -6,10 +6,12 @@
 
 mod disk;
 mod feature;
+mod net;
 mod spec;
 mod units;
 
 pub use disk::{Access, Disk, DiskId, InvalidDiskId};
 pub use feature::Feature;
+pub use net::{InvalidPublish, Protocol, Publish, UserNet};
 pub use spec::{Arch, Boot, DeviceArguments, KernelFormat, MachineSpec, Vsock};
 pub use units::{Cid, InvalidCid, MiB};

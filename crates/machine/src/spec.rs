@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::{Access, Cid, Disk, Feature, MiB};
+use crate::{Access, Cid, Disk, Feature, MiB, UserNet};
 
 /// All that a backend is told about a machine.
 ///
@@ -26,6 +26,8 @@ pub struct MachineSpec {
     pub disks: Vec<Disk>,
     /// The vsock device; without one there is no way to talk to the guest.
     pub vsock: Option<Vsock>,
+    /// The network; without one the guest has no network device.
+    pub net: Option<UserNet>,
     /// Whether the guest gets a source of entropy.
     pub rng: bool,
     /// What to boot; `None` until a kernel was picked, and then `create` refuses it.
@@ -117,7 +119,7 @@ impl MachineSpec {
     /// The features without which this machine cannot be what it is asked to be.
     pub fn required_features(&self) -> BTreeSet<Feature> {
         // Exhaustive on purpose: a new field must decide here.
-        let Self { arch: _, vcpus, memory: _, disks, vsock, rng, boot } = self;
+        let Self { arch: _, vcpus, memory: _, disks, vsock, net, rng, boot } = self;
         let mut needs = BTreeSet::from([Feature::Console]);
         if *vcpus > 1 {
             needs.insert(Feature::MultipleVcpus);
@@ -128,6 +130,9 @@ impl MachineSpec {
         }));
         if vsock.is_some() {
             needs.insert(Feature::Vsock);
+        }
+        if net.is_some() {
+            needs.insert(Feature::UserNet);
         }
         if *rng {
             needs.insert(Feature::Rng);
@@ -140,8 +145,8 @@ impl MachineSpec {
 
     /// How many virtio devices the machine has beside its disks.
     pub fn other_devices(&self) -> u32 {
-        let Self { arch: _, vcpus: _, memory: _, disks: _, vsock, rng, boot: _ } = self;
-        u32::from(vsock.is_some()) + u32::from(*rng)
+        let Self { arch: _, vcpus: _, memory: _, disks: _, vsock, net, rng, boot: _ } = self;
+        u32::from(vsock.is_some()) + u32::from(net.is_some()) + u32::from(*rng)
     }
 }
 
@@ -157,6 +162,7 @@ mod tests {
             memory: MiB(128),
             disks: Vec::new(),
             vsock: None,
+            net: None,
             rng: false,
             boot: None,
         }
@@ -179,6 +185,7 @@ mod tests {
         check(|_| (), &[]);
         check(|s| s.vcpus = 2, &[Feature::MultipleVcpus]);
         check(|s| s.rng = true, &[Feature::Rng]);
+        check(|s| s.net = Some(UserNet::default()), &[Feature::UserNet]);
         check(|s| s.vsock = Some(Vsock { cid: Cid::GUEST }), &[Feature::Vsock]);
         check(|s| s.disks.push(disk(Access::ReadOnly)), &[Feature::ReadOnlyDisk]);
         check(|s| s.disks.push(disk(Access::ReadWrite)), &[Feature::Disk]);

@@ -7,6 +7,10 @@ use microagent_machine::MachineSpec;
 
 use crate::{Registry, Selection};
 
+/// What to do where no backend works.
+const INSTALL: &str =
+    "install QEMU (Debian: apt-get install qemu-system-x86), or name one with --supervisor";
+
 /// A backend that works here and admits the machine.
 pub struct Choice {
     /// The backend.
@@ -95,7 +99,7 @@ impl Registry {
     }
 
     async fn first_that_works(&self, spec: &MachineSpec) -> Result<Choice> {
-        let mut reasons = Vec::new();
+        let (mut reasons, mut remedy) = (Vec::new(), None);
         for entry in self.entries().iter().filter(|entry| entry.automatic) {
             let attempt = match self.by_name(entry.name, "") {
                 Ok(backend) => take(backend, spec, "the first that works and can run this").await,
@@ -106,7 +110,12 @@ impl Registry {
                     reasons.append(&mut choice.reasons);
                     return Ok(Choice { reasons, ..choice });
                 }
-                Err(e) => reasons.push(Reason { backend: entry.name.into(), text: e.to_string() }),
+                Err(e) => {
+                    reasons.push(Reason { backend: entry.name.into(), text: e.to_string() });
+                    // One that works but for something: what helps it is the shortest way.
+                    let helps = e.hint.filter(|_| e.kind == ErrorKind::Unsupported);
+                    remedy = remedy.or(helps);
+                }
             }
         }
         let why: Vec<_> = reasons.iter().map(ToString::to_string).collect();
@@ -114,9 +123,7 @@ impl Registry {
             ErrorKind::Unavailable,
             format!("no supervisor can run this machine here: {}", why.join("; ")),
         )
-        .with_hint(
-            "install QEMU (Debian: apt-get install qemu-system-x86), or name one with --supervisor",
-        ))
+        .with_hint(remedy.unwrap_or_else(|| INSTALL.to_owned())))
     }
 }
 
@@ -124,7 +131,7 @@ async fn take(backend: Box<dyn Backend>, spec: &MachineSpec, why: &str) -> Resul
     let capabilities = backend.probe().await?;
     let rejections = admit(spec, &capabilities);
     if !rejections.is_empty() {
-        return Err(refusal(backend.name(), &rejections));
+        return Err(Rejection::error(backend.name(), &rejections));
     }
     let acceleration = &capabilities.acceleration;
     let reason = Reason {
@@ -132,14 +139,6 @@ async fn take(backend: Box<dyn Backend>, spec: &MachineSpec, why: &str) -> Resul
         text: format!("{why}; {}: {}", acceleration.name(), acceleration.evidence()),
     };
     Ok(Choice { backend, capabilities, reasons: vec![reason] })
-}
-
-pub(crate) fn refusal(name: &str, rejections: &[Rejection]) -> Error {
-    let why: Vec<_> = rejections.iter().map(ToString::to_string).collect();
-    Error::new(
-        ErrorKind::Unsupported,
-        format!("{name} cannot run this machine: {}", why.join("; ")),
-    )
 }
 
 #[cfg(test)]

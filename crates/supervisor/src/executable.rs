@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use microagent_backend::{
-    Backend, Capabilities, Error, ErrorKind, Lifetime, Machine, Result, RunDir, admit,
+    Backend, Capabilities, Error, ErrorKind, Lifetime, Machine, Rejection, Result, RunDir, admit,
 };
 use microagent_machine::{Feature, MachineSpec};
 use microagent_supervisor_protocol::{
     Call, CreateArgs, DirArgs, Done, LifetimeArgs, MachineAnswer, NoArgs,
 };
 
-use crate::choose::refusal;
 use crate::executable_machine::ExecutableMachine;
 use crate::plugin_host::PluginHost;
 use crate::program::{Fault, Program};
@@ -77,7 +76,7 @@ impl ExecutableBackend {
     fn admitted(&self, spec: &MachineSpec, lifetime: &Lifetime) -> Result<()> {
         let rejections = admit(spec, &self.capabilities);
         if !rejections.is_empty() {
-            return Err(refusal(self.name(), &rejections));
+            return Err(Rejection::error(self.name(), &rejections));
         }
         if matches!(lifetime, Lifetime::Detached)
             && !self.capabilities.features.contains(&Feature::Detached)

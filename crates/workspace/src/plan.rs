@@ -8,6 +8,7 @@ use microagent_guest_protocol::{
 use microagent_machine::{Access, Arch, Boot, Cid, Disk, DiskId, MachineSpec, Vsock};
 
 use crate::attach::{Attached, mounts};
+use crate::network::PlannedNetwork;
 use crate::resources::Resources;
 
 /// Serial numbers of root disks, which no other disk may have.
@@ -80,12 +81,13 @@ impl RootFiles {
     }
 }
 
-/// The machine for these resources, this root disk and further ones behind it in this order,
-/// still without a kernel.
+/// The machine for these resources, this root disk, further ones behind it in this order, and
+/// this network, still without a kernel.
 pub(crate) fn machine_spec(
     resources: &Resources,
     root: &RootFiles,
     attached: &[Attached],
+    network: &PlannedNetwork,
 ) -> MachineSpec {
     let mut disks = root.disks();
     disks.extend(attached.iter().map(Attached::disk));
@@ -95,6 +97,7 @@ pub(crate) fn machine_spec(
         memory: resources.memory_mib,
         disks,
         vsock: Some(Vsock { cid: Cid::GUEST }),
+        net: network.for_machine(),
         rng: true,
         boot: None,
     }
@@ -104,7 +107,8 @@ pub(crate) fn machine_spec(
 /// compared with what a backend can do: there are no such disks.
 pub fn ordinary_machine(host_cpus: u32) -> MachineSpec {
     let root = RootFiles::Layered { base: "/base".into(), scratch: "/scratch".into() };
-    machine_spec(&Resources::new(None, None, None, None, host_cpus), &root, &[])
+    let resources = Resources::new(None, None, None, None, host_cpus);
+    machine_spec(&resources, &root, &[], &PlannedNetwork::default())
 }
 
 /// What the guest boots. `verbose` leaves the kernel's messages on the console.
@@ -142,6 +146,7 @@ pub(crate) fn agent_config(
             microagent_backend::PowerOff::ExitPort => PowerOff::ExitPort,
         },
         hostname,
+        network: None,
         root: root.for_agent(),
         mounts: mounts(attached),
         loopback_ports: Vec::new(),
@@ -153,7 +158,8 @@ mod tests {
     use microagent_machine::MiB;
 
     use super::*;
-    use crate::MountPoint;
+    use crate::resolver::HostResolver;
+    use crate::{MountPoint, Network};
 
     fn resources() -> Resources {
         Resources { memory_mib: MiB(512), cpus: 2, size_mib: None }
@@ -175,34 +181,42 @@ mod tests {
     #[test]
     fn further_disks_come_behind_the_root_in_the_order_that_was_asked_for() {
         let root = RootFiles::Copy { disk: "/s/w/rootfs.ext4".into() };
-        let spec = machine_spec(&resources(), &root, &attached());
+        let spec = machine_spec(&resources(), &root, &attached(), &Default::default());
         let ids: Vec<_> = spec.disks.iter().map(|disk| disk.id.as_str()).collect();
         assert_eq!(ids, ["root", "inner", "outer"]);
+    }
+
+    fn network() -> PlannedNetwork {
+        let publish = vec!["8080:80".parse().unwrap()];
+        let host = || HostResolver {
+            servers: vec!["192.0.2.1".parse().unwrap()],
+            loopback: false,
+            search: vec!["a.example".into()],
+        };
+        PlannedNetwork::new(&Network::User { publish }, host)
     }
 
     #[test]
     fn a_copy_is_one_writable_disk() {
         let root = RootFiles::Copy { disk: "/s/w/rootfs.ext4".into() };
-        insta::assert_json_snapshot!(machine_spec(&resources(), &root, &[]));
+        insta::assert_json_snapshot!(machine_spec(&resources(), &root, &[], &Default::default()));
     }
 
     #[test]
     fn a_layered_root_is_two_disks_of_which_the_shared_one_is_read_only() {
         let root =
             RootFiles::Layered { base: "/s/base.ext4".into(), scratch: "/s/w/scratch".into() };
-        insta::assert_json_snapshot!(machine_spec(&resources(), &root, &[]));
+        insta::assert_json_snapshot!(machine_spec(&resources(), &root, &[], &network()));
     }
 
     #[test]
     fn the_agent_is_told_all_that_it_needs() {
         let root =
             RootFiles::Layered { base: "/s/base.ext4".into(), scratch: "/s/w/scratch".into() };
-        insta::assert_json_snapshot!(agent_config(
-            Token::new([7; 16]),
-            microagent_backend::PowerOff::Reset,
-            "box".into(),
-            &root,
-            &attached(),
-        ));
+        let reset = microagent_backend::PowerOff::Reset;
+        insta::assert_json_snapshot!(AgentConfig {
+            network: network().for_agent(),
+            ..agent_config(Token::new([7; 16]), reset, "box".into(), &root, &attached())
+        });
     }
 }

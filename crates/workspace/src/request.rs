@@ -11,8 +11,8 @@ use tokio::sync::watch;
 
 use crate::command::Surroundings;
 use crate::{
-    CommandRequest, DiskRequest, Interrupts, MediationRequest, Name, OutputRequest, Progress,
-    Resources, StateDir,
+    CommandRequest, DiskRequest, Interrupts, MediationRequest, Name, Network, OutputRequest,
+    Progress, Resources, StateDir,
 };
 
 /// A run that is asked for, checked as far as it can be without looking at anything.
@@ -46,6 +46,8 @@ pub struct RunRequest {
     pub keep: bool,
     /// How much of the host it gets.
     pub resources: Resources,
+    /// What network it gets.
+    pub network: Network,
     /// A channel from the guest to a target of the host.
     pub mediation: Option<MediationRequest>,
     /// A kernel instead of the installed one.

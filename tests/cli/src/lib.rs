@@ -4,7 +4,8 @@
 //! `MICROAGENT_TEST_SUPERVISOR` names. Here is what they share:
 //! finding the program and the tools around it ([`Setting`]), a state directory of a test's
 //! own that must be clean when the test ends ([`Sandbox`]), running the program
-//! ([`Invocation`], [`Live`], [`Outcome`]), the images that it runs ([`images`]) with the
+//! ([`Invocation`], [`Live`], [`Outcome`]), a host with a network of its own ([`HostNet`]),
+//! the images that it runs ([`images`]) with the
 //! parts that they are made of ([`oci`], [`elf`]), and a registry to fetch them from
 //! ([`Registry`]).
 //!
@@ -16,6 +17,7 @@
 
 mod cache;
 mod command;
+mod host_net;
 mod invocation;
 mod janitor;
 mod leftovers;
@@ -36,6 +38,7 @@ pub mod images;
 pub mod listing;
 pub mod oci;
 
+pub use host_net::HostNet;
 pub use invocation::Invocation;
 pub use leftovers::Leftovers;
 pub use live::Live;

@@ -78,6 +78,7 @@ fn every_device(vcpus: u32) {
     let spec = MachineSpec {
         disks: vec![host.root(), host.data()],
         vsock: Some(Vsock { cid: Cid::GUEST }),
+        net: None,
         rng: true,
         ..host.spec(&Script::new(steps(), End::PowerOff), vcpus)
     };
@@ -170,6 +171,7 @@ impl Host {
             memory: MEMORY,
             disks: Vec::new(),
             vsock: None,
+            net: None,
             rng: false,
             boot: Some(boot),
         }

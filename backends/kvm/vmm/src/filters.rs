@@ -1,6 +1,6 @@
 //! The seccomp filters of this program: `seccomp/<arch>.json`, compiled by `build.rs`.
 //!
-//! A call that the guard or the vsock server may not make fails with `EPERM` instead of ending
+//! A call that the guard, the gateway or the vsock server may not make fails with `EPERM` instead of ending
 //! the process: a C library newer than the filter can then do without it, while one that was
 //! smuggled in gains as little either way. The threads of a monitor run what a guest says, so
 //! there it ends the machine: whoever got that far shall not try again.
@@ -17,6 +17,8 @@ pub(crate) enum Class {
     Child,
     /// A guard whose child runs.
     Guard,
+    /// A gateway whose passt runs.
+    Gateway,
     /// A vsock server all of whose threads run.
     Vsock,
     /// The thread of a monitor that takes requests.
@@ -49,6 +51,7 @@ fn bytes(class: Class) -> &'static [u8] {
     match class {
         Class::Child => include_bytes!(concat!(env!("OUT_DIR"), "/child.bpf")),
         Class::Guard => include_bytes!(concat!(env!("OUT_DIR"), "/guard.bpf")),
+        Class::Gateway => include_bytes!(concat!(env!("OUT_DIR"), "/gateway.bpf")),
         Class::Vsock => include_bytes!(concat!(env!("OUT_DIR"), "/vsock.bpf")),
         Class::Monitor => include_bytes!(concat!(env!("OUT_DIR"), "/monitor.bpf")),
         Class::Vcpu => include_bytes!(concat!(env!("OUT_DIR"), "/vcpu.bpf")),

@@ -28,6 +28,7 @@ use crate::life::Life;
 use crate::log::chain;
 use crate::signals;
 use crate::spec::{self, SpecError};
+pub(crate) use last_words::LastWords;
 
 /// Why nothing was started.
 #[derive(Debug, thiserror::Error)]

@@ -1,5 +1,6 @@
 //! The processes of a machine: `run` is the native monitor, `guard` starts and outlives it or
-//! another hypervisor, `serve-vsock` is the vsock device of one that has none of its own.
+//! another hypervisor, `serve-vsock` is the vsock device of one that has none of its own, and
+//! `gateway` stands between the network device and the process that opens sockets for it.
 //!
 //! `microagent-vmm-protocol` says what each reads and which descriptors it is given.
 
@@ -10,6 +11,7 @@ mod confine;
 mod control;
 mod device_set;
 mod filters;
+mod gateway;
 mod guard;
 mod inherited;
 mod life;
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
     log::to_stderr();
     let args: Vec<_> = std::env::args_os().skip(1).collect();
     match args.iter().map(|a| a.to_str()).collect::<Vec<_>>()[..] {
+        [Some("gateway")] => gateway::run(),
         [Some("guard")] => guard::run(),
         [Some("probe")] => probe::run(),
         [Some("run")] => monitor::run(),

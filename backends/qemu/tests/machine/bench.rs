@@ -62,6 +62,7 @@ impl Bench {
             memory: MiB(128),
             disks: Vec::new(),
             vsock: Some(Vsock { cid: Cid::GUEST }),
+            net: None,
             rng: true,
             boot: Some(Boot {
                 kernel: self.kernel.clone(),

@@ -90,6 +90,7 @@ fn anything() -> MachineSpec {
         memory: MiB(1),
         disks: Vec::new(),
         vsock: None,
+        net: None,
         rng: false,
         boot: None,
     }

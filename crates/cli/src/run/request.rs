@@ -9,6 +9,7 @@ use microagent_workspace::{
     CommandRequest, Config, MediationRequest, Name, Need, PROFILES, Profile, Resources, RunRequest,
 };
 
+use super::network::network;
 use super::{disks, outputs};
 use crate::args::{Global, Pull, RunArgs};
 use crate::failure::Failure;
@@ -29,7 +30,6 @@ pub(crate) fn from_args(
         Failure::from(microagent_workspace::RunError::from(e))
     })?;
     check_platform(args.platform.as_deref())?;
-    check_network(args.network.as_deref())?;
     check_mke2fs(args.mke2fs.as_deref())?;
     check_absolute("--shell", Some(&args.shell))?;
     check_absolute("--workdir", args.workdir.as_deref())?;
@@ -64,6 +64,7 @@ pub(crate) fn from_args(
         keep: args.keep,
         resources: resources(args)?,
         mediation: mediation(args)?,
+        network: network(args.network.as_deref(), &args.publish)?,
         kernel: args.kernel.clone().or_else(|| config.kernel.clone()),
         mke2fs: args.mke2fs.clone(),
         disks: disks::requests(&args.disks)?,
@@ -124,16 +125,6 @@ fn check_platform(platform: Option<&str>) -> Result<(), Failure> {
         Some(other) => Err(Failure::usage(format!(
             "--platform {other}: guests run on the host's processor, which is linux/amd64"
         ))),
-    }
-}
-
-fn check_network(mode: Option<&str>) -> Result<(), Failure> {
-    match mode {
-        None | Some("isolated") => Ok(()),
-        Some("user") => Err(Failure::usage("--network user is not built yet")
-            .with_hint("leave it out: the guest has no network device")),
-        Some(other) => Err(Failure::usage(format!("there is no network '{other}'"))
-            .with_hint("known are: isolated")),
     }
 }
 
@@ -305,7 +296,7 @@ mod tests {
         check("--timeout 0 b", "--timeout '0'");
         check("--env =x b", "'=x' is no KEY=VALUE");
         check("--env-file /nonexistent b", "--env-file /nonexistent");
-        check("--network user b", "--network user is not built yet");
+        check("--network isolated -p 80:80 b", "--publish needs a network");
         check("--network host b", "no network 'host'");
         check("--mediation 5000 b", "--mediation 5000: '5000' is no channel");
         check("--mediation 1024=a:1 b", "port 1024 is the agent's own");

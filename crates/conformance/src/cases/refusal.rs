@@ -1,7 +1,7 @@
 //! What is not declared is refused, and what is declared is offered.
 
 use microagent_backend::{ErrorKind, Lifetime};
-use microagent_machine::{Access, Boot, Cid, Feature, KernelFormat, MachineSpec, Vsock};
+use microagent_machine::{Access, Boot, Cid, Feature, KernelFormat, MachineSpec, UserNet, Vsock};
 
 use crate::bench::attached;
 use crate::case::case;
@@ -35,6 +35,7 @@ fn wish(context: &Context, feature: Feature) -> Result<Wish> {
         Feature::ReadOnlyDisk => spec.disks.push(context.disk("ro", Access::ReadOnly, "")?),
         Feature::Vsock => spec.vsock = Some(Vsock { cid: Cid::GUEST }),
         Feature::Rng => spec.rng = true,
+        Feature::UserNet => spec.net = Some(UserNet::default()),
         Feature::MultipleVcpus => spec.vcpus = 2,
         Feature::Console => (),
         Feature::Pause => return Ok(Wish::Pause(spec)),

@@ -2,18 +2,31 @@
 #![allow(unsafe_code)] // an ioctl is what its number says, which no type can know
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::fd::BorrowedFd;
 
 use rustix::ioctl::{Opcode, Setter, Updater, ioctl, opcode};
 
 /// `EXT4_IOC_RESIZE_FS` of Linux's `fs/ext4/ext4.h`.
 const EXT4_RESIZE: Opcode = opcode::write::<u64>(b'f', 16);
-/// `SIOCGIFFLAGS` of Linux's `include/uapi/linux/sockios.h`.
+/// `SIOCADDRT` of Linux's `include/uapi/linux/sockios.h`, and others from there.
+const ADD_ROUTE: Opcode = 0x890b;
+/// `SIOCGIFFLAGS`
 const GET_INTERFACE_FLAGS: Opcode = 0x8913;
-/// `SIOCSIFFLAGS`, there too.
+/// `SIOCSIFFLAGS`
 const SET_INTERFACE_FLAGS: Opcode = 0x8914;
+/// `SIOCSIFADDR`
+const SET_INTERFACE_ADDRESS: Opcode = 0x8916;
+/// `SIOCSIFNETMASK`
+const SET_INTERFACE_NETMASK: Opcode = 0x891c;
+/// `SIOCSIFMTU`
+const SET_INTERFACE_MTU: Opcode = 0x8922;
 /// `IFF_UP` of Linux's `include/uapi/linux/if.h`.
 const INTERFACE_UP: u16 = 1;
+/// `RTF_UP` and `RTF_GATEWAY` of Linux's `include/uapi/linux/route.h`.
+const ROUTE_BY_GATEWAY: u16 = 1 | 2;
+/// `AF_INET` of Linux's `include/linux/socket.h`.
+const INTERNET: u16 = 2;
 
 /// `struct dm_ioctl` of Linux's `include/uapi/linux/dm-ioctl.h`.
 #[repr(C)]
@@ -91,25 +104,133 @@ pub(crate) fn resize_ext4(file_system: BorrowedFd<'_>, blocks: u64) -> io::Resul
     Ok(unsafe { ioctl(file_system, Setter::<EXT4_RESIZE, u64>::new(blocks)) }?)
 }
 
-/// `struct ifreq` as far as flags are concerned.
+/// The name of a network interface: at most 15 bytes, with a zero after them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InterfaceName([u8; 16]);
+
+impl InterfaceName {
+    /// The loopback interface.
+    pub(crate) const LOOPBACK: Self = Self(*b"lo\0\0\0\0\0\0\0\0\0\0\0\0\0\0");
+
+    /// `None` for what is too long.
+    pub(crate) fn new(text: &str) -> Option<Self> {
+        let mut name = [0; 16];
+        name.get_mut(..text.len()).filter(|part| part.len() < 16)?.copy_from_slice(text.as_bytes());
+        Some(Self(name))
+    }
+}
+
+/// `struct ifreq` of Linux's `include/uapi/linux/if.h`, with flags, an address or a number.
 #[repr(C)]
 struct InterfaceRequest {
     name: [u8; 16],
-    flags: u16,
-    rest: [u8; 22],
+    value: [u8; 24],
 }
 
-/// Brings up the loopback interface; the kernel gives it its addresses.
-pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> io::Result<()> {
-    let mut request = InterfaceRequest { name: [0; 16], flags: 0, rest: [0; 22] };
-    request.name[..2].copy_from_slice(b"lo");
-    // SAFETY: both calls read and write a `struct ifreq`, 40 bytes, which this is.
-    unsafe {
-        ioctl(socket, Updater::<GET_INTERFACE_FLAGS, _>::new(&mut request))?;
-        request.flags |= INTERFACE_UP;
-        ioctl(socket, Updater::<SET_INTERFACE_FLAGS, _>::new(&mut request))?;
+impl InterfaceRequest {
+    fn new(name: &InterfaceName, value: &[u8]) -> Self {
+        let mut request = Self { name: name.0, value: [0; 24] };
+        request.value[..value.len()].copy_from_slice(value);
+        request
     }
-    Ok(())
+}
+
+/// `struct sockaddr_in` of Linux's `include/uapi/linux/in.h`.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+struct SocketAddress {
+    family: u16,
+    port: u16,
+    address: [u8; 4],
+    zero: [u8; 8],
+}
+
+impl From<Ipv4Addr> for SocketAddress {
+    fn from(address: Ipv4Addr) -> Self {
+        Self { family: INTERNET, address: address.octets(), ..Self::default() }
+    }
+}
+
+/// `struct rtentry` of Linux's `include/uapi/linux/route.h`, on a machine of 64 bits.
+#[repr(C)]
+#[derive(Default)]
+struct RouteRequest {
+    pad1: u64,
+    destination: SocketAddress,
+    gateway: SocketAddress,
+    mask: SocketAddress,
+    flags: u16,
+    pad2: i16,
+    pad3: u64,
+    pad4: u64,
+    metric: i16,
+    device: u64,
+    mtu: u64,
+    window: u64,
+    initial_rtt: u16,
+}
+
+/// Brings up an interface; the loopback interface gets its addresses by that.
+pub(crate) fn interface_up(socket: BorrowedFd<'_>, name: &InterfaceName) -> io::Result<()> {
+    let mut request = InterfaceRequest::new(name, &[]);
+    interface_call::<GET_INTERFACE_FLAGS>(socket, &mut request)?;
+    let [low, high, ..] = &mut request.value;
+    [*low, *high] = (u16::from_ne_bytes([*low, *high]) | INTERFACE_UP).to_ne_bytes();
+    interface_call::<SET_INTERFACE_FLAGS>(socket, &mut request)
+}
+
+/// Gives an interface an address.
+pub(crate) fn set_address(
+    socket: BorrowedFd<'_>,
+    name: &InterfaceName,
+    address: Ipv4Addr,
+) -> io::Result<()> {
+    interface_call::<SET_INTERFACE_ADDRESS>(socket, &mut with_address(name, address))
+}
+
+/// Says which part of an interface's address is its network's.
+pub(crate) fn set_netmask(
+    socket: BorrowedFd<'_>,
+    name: &InterfaceName,
+    mask: Ipv4Addr,
+) -> io::Result<()> {
+    interface_call::<SET_INTERFACE_NETMASK>(socket, &mut with_address(name, mask))
+}
+
+/// Says how long an interface's packets may be, in bytes.
+pub(crate) fn set_mtu(socket: BorrowedFd<'_>, name: &InterfaceName, mtu: u16) -> io::Result<()> {
+    let value = u32::from(mtu).to_ne_bytes();
+    interface_call::<SET_INTERFACE_MTU>(socket, &mut InterfaceRequest::new(name, &value))
+}
+
+/// Sends what has no other way to this gateway.
+pub(crate) fn add_default_route(socket: BorrowedFd<'_>, gateway: Ipv4Addr) -> io::Result<()> {
+    let mut request = RouteRequest {
+        destination: Ipv4Addr::UNSPECIFIED.into(),
+        gateway: gateway.into(),
+        mask: Ipv4Addr::UNSPECIFIED.into(),
+        flags: ROUTE_BY_GATEWAY,
+        ..RouteRequest::default()
+    };
+    // SAFETY: SIOCADDRT reads a `struct rtentry`, 120 bytes, which this is; its pointer to the
+    // name of a device is null.
+    Ok(unsafe { ioctl(socket, Updater::<ADD_ROUTE, _>::new(&mut request)) }?)
+}
+
+fn with_address(name: &InterfaceName, address: Ipv4Addr) -> InterfaceRequest {
+    let SocketAddress { family, address, .. } = address.into();
+    let [low, high] = family.to_ne_bytes();
+    let [a, b, c, d] = address;
+    InterfaceRequest::new(name, &[low, high, 0, 0, a, b, c, d])
+}
+
+fn interface_call<const OPCODE: Opcode>(
+    socket: BorrowedFd<'_>,
+    request: &mut InterfaceRequest,
+) -> io::Result<()> {
+    // SAFETY: the calls on an interface's flags, addresses and MTU read and write a `struct
+    // ifreq`, 40 bytes, which this is; none of those holds a pointer.
+    Ok(unsafe { ioctl(socket, Updater::<OPCODE, _>::new(request)) }?)
 }
 
 #[cfg(test)]
@@ -121,7 +242,18 @@ mod tests {
         assert_eq!(size_of::<MapperHeader>(), 312);
         assert_eq!(size_of::<MapperTarget>(), 40);
         assert_eq!(size_of::<InterfaceRequest>(), 40);
+        assert_eq!(size_of::<SocketAddress>(), 16);
+        assert_eq!(size_of::<RouteRequest>(), 120);
+        assert_eq!(std::mem::offset_of!(RouteRequest, flags), 56);
+        assert_eq!(std::mem::offset_of!(RouteRequest, device), 88);
         assert_eq!(mapper(3), 0xc138_fd03);
         assert_eq!(EXT4_RESIZE, 0x4008_6610);
+    }
+
+    #[test]
+    fn names_are_short() {
+        assert_eq!(InterfaceName::new("lo").unwrap().0, InterfaceName::LOOPBACK.0);
+        assert!(InterfaceName::new("fifteen-letters").is_some());
+        assert!(InterfaceName::new("sixteen-letters-").is_none());
     }
 }

@@ -34,6 +34,7 @@ impl Backend for Probed {
             version: "1".into(),
             architectures: vec![Arch::X86_64],
             features: BTreeSet::from([Feature::Console]),
+            remedies: Default::default(),
             limits: Limits { vcpus: 1, memory: self.memory, virtio_slots: None, disks: 0 },
             acceleration: Acceleration::Emulated { evidence: "test".into() },
             power_off: PowerOff::Reset,
@@ -75,6 +76,7 @@ fn spec(vcpus: u32) -> MachineSpec {
         memory: MiB(64),
         disks: Vec::new(),
         vsock: None,
+        net: None,
         rng: false,
         boot: None,
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 use microagent_image::PullPolicy;
-use microagent_machine::{Access, DiskId, MiB};
+use microagent_machine::{Access, DiskId, MiB, Publish};
 use microagent_supervisor::Selection;
 use microagent_vsock::Need;
 use serde::{Deserialize, Serialize};
@@ -14,8 +14,8 @@ use super::verification::Verification;
 use crate::command::ImageDefaults;
 use crate::directory::MANIFEST;
 use crate::{
-    CommandRequest, DiskRequest, DiskSource, MediationRequest, MountPoint, Name, OutputRequest,
-    Owners, Resources, RunError, RunRequest,
+    CommandRequest, DiskRequest, DiskSource, MediationRequest, MountPoint, Name, Network,
+    OutputRequest, Owners, Resources, RunError, RunRequest,
 };
 
 /// What a workspace was made of, and with what it is started.
@@ -54,6 +54,8 @@ pub struct Manifest {
     pub(crate) disks: Vec<DiskRecord>,
     /// The channel to a target of the host.
     pub(crate) mediation: Option<MediationRecord>,
+    /// What network its machine gets.
+    pub(crate) network: NetworkRecord,
     /// What is wanted of its files.
     pub outputs: Vec<OutputRequest>,
     /// The supervisor that was asked for.
@@ -126,8 +128,16 @@ pub(crate) struct MediationRecord {
     required: bool,
 }
 
+/// What network a machine gets.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "mode", deny_unknown_fields)]
+pub(crate) enum NetworkRecord {
+    Isolated,
+    User { publish: Vec<Publish> },
+}
+
 impl Versioned for Manifest {
-    const VERSION: u32 = 2;
+    const VERSION: u32 = 3;
     const WHAT: &'static str = "manifest of the workspace";
 }
 
@@ -167,6 +177,7 @@ impl Manifest {
             hostname: request.hostname.clone(),
             disks: request.disks.iter().map(|disk| DiskRecord::of(disk, absolute)).collect(),
             mediation: request.mediation.as_ref().map(MediationRecord::of),
+            network: NetworkRecord::of(&request.network),
             outputs: request.outputs.clone(),
             supervisor: match &request.supervisor {
                 Selection::Path { path } => Selection::Path { path: absolute(path) }.to_string(),
@@ -207,6 +218,7 @@ impl Manifest {
             hostname,
             disks,
             mediation,
+            network,
             outputs,
             supervisor,
             restart: _,
@@ -231,6 +243,7 @@ impl Manifest {
                 size_mib: Some(MiB(resources.size_mib)),
             },
             mediation: mediation.as_ref().map(MediationRecord::request).transpose()?,
+            network: network.request(),
             kernel: Some(verification.kernel.path.clone()),
             mke2fs: None,
             disks: disks.iter().map(DiskRecord::request).collect::<Result<_, _>>()?,
@@ -280,6 +293,22 @@ impl DiskRecord {
         };
         let target = MountPoint::new(&self.target).map_err(|e| RunError::usage(e.to_string()))?;
         Ok(DiskRequest { id: self.id.clone(), source, target, access: self.access })
+    }
+}
+
+impl NetworkRecord {
+    fn of(network: &Network) -> Self {
+        match network.clone() {
+            Network::Isolated => Self::Isolated,
+            Network::User { publish } => Self::User { publish },
+        }
+    }
+
+    fn request(&self) -> Network {
+        match self.clone() {
+            Self::Isolated => Network::Isolated,
+            Self::User { publish } => Network::User { publish },
+        }
     }
 }
 

@@ -81,12 +81,14 @@ impl Flow<'_> {
         let channel = self.request.mediation.as_ref();
         let hostname = self.request.guest_hostname();
         let config = AgentConfig {
+            network: prepared.network.for_agent(),
             loopback_ports: channel.and_then(|c| c.loopback_port()).into_iter().collect(),
             ..agent_config(token.clone(), power_off, hostname, &root, &attached)
         };
         let archive = initramfs::archive(self.tools.agent, &config);
         let initramfs = write_private(run_dir.file("initramfs"), &archive)?;
-        let mut spec = machine_spec(&self.request.resources, &root, &attached);
+        let network = &prepared.network;
+        let mut spec = machine_spec(&self.request.resources, &root, &attached, network);
         spec.boot = Some(boot(&prepared.kernel, initramfs, self.request.verbose));
 
         let lifetime = match self.tenure {

@@ -12,8 +12,10 @@ use serde::Serialize;
 use super::{Flow, Tenure};
 use crate::command::{ImageDefaults, argv};
 use crate::named::{Found, Verification};
+use crate::network::PlannedNetwork;
 use crate::plan::{RootFiles, RootMode, machine_spec};
 use crate::progress::ForImages;
+use crate::resolver::HostResolver;
 use crate::{
     DiskRequest, ReportedMediation, RunError, RunIo, RunRequest, Tools, attach, base_disk,
 };
@@ -29,6 +31,7 @@ pub(crate) struct Prepared {
     pub(crate) mode: RootMode,
     pub(crate) choice: Choice,
     pub(crate) kernel: Kernel,
+    pub(crate) network: PlannedNetwork,
 }
 
 impl Flow<'_> {
@@ -53,14 +56,14 @@ impl Flow<'_> {
         let mode = root_mode(self.request, &kernel);
         self.phases.end("kernel");
 
-        let (mode, choice) = self.choose(mode, io).await?;
+        let (mode, choice, network) = self.choose(mode, io).await?;
         if self.request.keep {
             let verification = Verification::now(self.tools, kernel.path.clone())?;
             let size = size_of(&base).unwrap_or(MiB(0));
             let defaults = defaults.clone();
             self.found = Some(Found { digest, defaults, command: None, size, verification });
         }
-        Ok(Prepared { defaults, argv, base, mode, choice, kernel })
+        Ok(Prepared { defaults, argv, base, mode, choice, kernel, network })
     }
 
     /// What a workspace that lasts is started with: the disk that it has, and nothing of an
@@ -73,17 +76,18 @@ impl Flow<'_> {
     ) -> Result<Prepared, RunError> {
         let kernel = self.kernel()?;
         self.phases.end("kernel");
-        let (mode, choice) = self.choose(RootMode::Copy, io).await?;
+        let (mode, choice, network) = self.choose(RootMode::Copy, io).await?;
         let argv = Vec::new();
-        Ok(Prepared { defaults, argv, base: disk, mode, choice, kernel })
+        Ok(Prepared { defaults, argv, base: disk, mode, choice, kernel, network })
     }
 
     async fn choose(
         &mut self,
         mode: RootMode,
         io: &mut RunIo,
-    ) -> Result<(RootMode, Choice), RunError> {
-        let choosing = choose(self.request, self.tools, mode);
+    ) -> Result<(RootMode, Choice, PlannedNetwork), RunError> {
+        let network = PlannedNetwork::new(&self.request.network, HostResolver::read);
+        let choosing = choose(self.request, self.tools, mode, &network);
         let (mode, choice) = io.interrupts.guard(choosing).await?;
         self.report.backend = Some(choice.backend.name().to_owned());
         self.report.backend_reason = choice.reasons.last().map(|reason| reason.text.clone());
@@ -91,7 +95,7 @@ impl Flow<'_> {
             tracing::info!(backend, reason = text, "supervisor");
         }
         self.phases.end("choose");
-        Ok((mode, choice))
+        Ok((mode, choice, network))
     }
 
     async fn resolve(&self, io: &mut RunIo) -> Result<Image, RunError> {
@@ -135,10 +139,11 @@ async fn choose(
     request: &RunRequest,
     tools: &Tools,
     mode: RootMode,
+    network: &PlannedNetwork,
 ) -> Result<(RootMode, Choice), microagent_backend::Error> {
     let attached: Vec<_> = request.disks.iter().map(DiskRequest::stand_in).collect();
     let ask = async |mode| {
-        let spec = machine_spec(&request.resources, &stand_in(mode), &attached);
+        let spec = machine_spec(&request.resources, &stand_in(mode), &attached, network);
         tools.registry.choose(&request.supervisor, &spec).await
     };
     match ask(mode).await {
@@ -218,7 +223,8 @@ pub struct DryRun {
 pub async fn dry_run(request: &RunRequest, tools: &Tools) -> Result<DryRun, RunError> {
     drop(attach::check(&request.disks, &tools.state)?);
     let kernel = catalogue(tools).pick(request.kernel.as_deref())?;
-    let (mode, choice) = choose(request, tools, root_mode(request, &kernel)).await?;
+    let network = PlannedNetwork::new(&request.network, HostResolver::read);
+    let (mode, choice) = choose(request, tools, root_mode(request, &kernel), &network).await?;
     let image = cached(request, tools).await?;
     let (base, built) = match &image {
         Some(image) => base_disk::find(&tools.state, image, request)?,
@@ -229,7 +235,7 @@ pub async fn dry_run(request: &RunRequest, tools: &Tools) -> Result<DryRun, RunE
         RootMode::Layered => RootFiles::Layered { base, scratch: PathBuf::from("scratch") },
     };
     let attached: Vec<_> = request.disks.iter().map(DiskRequest::stand_in).collect();
-    let spec = machine_spec(&request.resources, &root, &attached);
+    let spec = machine_spec(&request.resources, &root, &attached, &network);
     let Capabilities { backend, version, .. } = &choice.capabilities;
     let command = match &image {
         Some(image) => Some(argv(&request.command, &defaults_of(image), &request.shell)?),

@@ -9,7 +9,9 @@ const MONITOR: [Class; 3] = [Class::Monitor, Class::Vcpu, Class::Io];
 
 #[test]
 fn there_is_one_for_each_class() {
-    for class in [Class::Child, Class::Guard, Class::Vsock].into_iter().chain(MONITOR) {
+    for class in
+        [Class::Child, Class::Guard, Class::Gateway, Class::Vsock].into_iter().chain(MONITOR)
+    {
         let present = filter(class).unwrap().is_some();
         assert_eq!(present, cfg!(target_arch = "x86_64"), "{class:?}");
     }
