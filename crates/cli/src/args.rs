@@ -15,8 +15,8 @@ pub(crate) use measuring::{
     BackendsCommand, CompareArgs, DoctorArgs, MeasureArgs, PerfArgs, PerfCommand,
 };
 pub(crate) use workspaces::{
-    CloneArgs, CreateArgs, DeleteArgs, ExecArgs, FollowArgs, HaltArgs, LogsArgs, NameArgs,
-    NamesArgs, PruneArgs, Restart, ShimArgs, StartArgs,
+    CloneArgs, ConnectArgs, CopyArgs, CreateArgs, DeleteArgs, ExecArgs, FollowArgs, HaltArgs,
+    LogsArgs, NameArgs, NamesArgs, PruneArgs, Restart, ShimArgs, StartArgs,
 };
 
 /// Run OCI images in microVMs.
@@ -56,6 +56,8 @@ pub(crate) enum Command {
     Start(StartArgs),
     /// Run a command in a workspace that is up
     Exec(ExecArgs),
+    /// See the shared console of a workspace that is up; Ctrl-] or Ctrl-P Ctrl-Q leave it
+    Connect(ConnectArgs),
     /// End workspaces in order: SIGTERM, ten seconds, power off
     #[command(visible_alias = "stop")]
     Halt(HaltArgs),
@@ -77,6 +79,8 @@ pub(crate) enum Command {
     Events(FollowArgs),
     /// Show what a workspace takes of the host
     Stats(FollowArgs),
+    /// Copy files into a workspace that is up, or out of any
+    Cp(CopyArgs),
     /// Make a workspace of another, with a copy of its disk
     Clone(CloneArgs),
     /// Remove what killed commands and shims left
@@ -84,7 +88,7 @@ pub(crate) enum Command {
     /// Remove workspaces with all that they hold
     #[command(visible_alias = "rm")]
     Delete(DeleteArgs),
-    /// List all workspaces
+    /// List all workspaces; with --quiet their names alone
     #[command(visible_aliases = ["ls", "ps"])]
     List,
     /// Show how a workspace is and what it was made of
@@ -124,6 +128,13 @@ pub(crate) enum Command {
     },
     /// Show versions
     Version,
+    /// Not built yet
+    #[command(hide = true)]
+    Snapshot {
+        /// Anything
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
     /// Own the machine of a started workspace
     #[command(hide = true)]
     Shim(ShimArgs),

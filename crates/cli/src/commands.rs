@@ -3,6 +3,7 @@
 mod artifacts;
 mod backends;
 mod compare;
+mod completion;
 mod doctor;
 mod image;
 mod kernel;
@@ -25,6 +26,9 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Create(args) => workspace::create(*args, &global).await,
         Command::Start(args) => workspace::start(args, &global).await,
         Command::Exec(args) => workspace::exec(args, &global).await,
+        Command::Connect(args) => workspace::connect(args, &global).await,
+        Command::Snapshot { arguments: _ } => Err(Failure::usage("snapshot is not built yet")
+            .with_hint("`microagent clone` copies a workspace that is at rest")),
         Command::Halt(args) => workspace::halt(args, &global).await,
         Command::Kill(args) => workspace::kill(args, &global).await,
         Command::Pause(args) => workspace::pause(args, &global).await,
@@ -35,6 +39,7 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Logs(args) => workspace::logs(args, &global).await,
         Command::Events(args) => workspace::events(args, &global).await,
         Command::Stats(args) => workspace::stats(args, &global).await,
+        Command::Cp(args) => workspace::cp(args, &global).await,
         Command::Clone(args) => workspace::clone(args, &global).await,
         Command::Prune(args) => workspace::prune(args, &global).await,
         Command::Delete(args) => workspace::delete(args, &global).await,
@@ -44,14 +49,14 @@ pub(crate) async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Image(command) => image::run(command, &global).await,
         Command::Rootfs(command) => rootfs::run(command, &global).await,
         Command::Volume(command) => volume::run(command, &global),
-        Command::Artifacts(command) => artifacts::run(command, &global),
+        Command::Artifacts(command) => artifacts::run(command, &global).await,
         Command::Kernel(command) => kernel::run(command, &global),
         Command::Backends(command) => backends::run(command, &global).await,
         Command::Doctor(args) => doctor::run(args, &global).await,
         Command::Compare(args) => compare::run(*args, &global).await,
         Command::Perf(command) => perf::run(command, &global).await,
         Command::Profiles => Ok(small::profiles(&global)),
-        Command::Completion { shell } => Ok(small::completion(shell)),
+        Command::Completion { shell } => Ok(completion::completion(shell)),
         Command::Version => Ok(small::version(&global)),
         Command::SuperviseBackend { name } => supervise::backend(&name, &global).await,
         Command::SupervisePlugin { path } => supervise::plugin(&path),

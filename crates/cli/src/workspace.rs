@@ -2,6 +2,8 @@
 
 mod change;
 mod clone;
+mod connect;
+mod copy;
 mod create;
 mod exec;
 mod file;
@@ -21,6 +23,8 @@ use crate::output::{print, print_json};
 
 pub(crate) use change::{delete, halt, kill, pause, resume};
 pub(crate) use clone::{clone, prune};
+pub(crate) use connect::connect;
+pub(crate) use copy::cp;
 pub(crate) use create::create;
 pub(crate) use exec::exec;
 pub(crate) use follow::{events, logs};

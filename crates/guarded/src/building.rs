@@ -13,13 +13,14 @@ use crate::files;
 use crate::launch::{GUARD, Role, launch};
 use crate::life::Life;
 use crate::limits::END_WITHIN;
+use crate::parts;
 use crate::process_error::process_error;
 use crate::processes::Processes;
 use crate::record::{Helper, Record};
 use crate::reports::{Reports, Started};
 use crate::sockets::SocketDir;
 use crate::user_net::{GATEWAY, Gateway, ends, gateway_spec};
-use microagent_process::Process;
+use microagent_process::{Process, ProcessId};
 
 /// A machine that is not complete; dropped, it leaves nothing.
 #[derive(Debug)]
@@ -68,7 +69,9 @@ impl<'a> Unfinished<'a> {
     ) -> Result<Reports> {
         let fds = life.fd()?.into_iter().chain(fds).collect();
         let guard = launch(self.vmm, GUARD, self.dir, spec, fds)?;
+        let id = guard.process.id();
         self.guard = Some(guard.process);
+        self.note(GUARD.name, id)?;
         Ok(Reports::new(guard.reports))
     }
 
@@ -85,8 +88,13 @@ impl<'a> Unfinished<'a> {
     ) -> Result<()> {
         let fds = life.fd()?.into_iter().chain(fds).collect();
         let helper = launch(self.vmm, role, self.dir, spec, fds)?;
+        let id = helper.process.id();
         self.helpers.push((role, helper.process));
-        Ok(())
+        self.note(role.name, id)
+    }
+
+    fn note(&self, role: &str, id: ProcessId) -> Result<()> {
+        parts::note(self.dir, id).map_err(|e| process_error("note", role, e))
     }
 
     /// Starts the gateway of a user network whose way out is the program `passt`; the
@@ -104,7 +112,9 @@ impl<'a> Unfinished<'a> {
         let spec = gateway_spec(passt, net, life.is_attached());
         let fds = life.fd()?.into_iter().chain([(gateway, GATEWAY_FD)]).collect();
         let started = launch(self.vmm, GATEWAY, self.dir, &spec, fds)?;
+        let id = started.process.id();
         self.helpers.push((GATEWAY, started.process));
+        self.note(GATEWAY.name, id)?;
         Ok((Gateway::new(started.reports, net), device))
     }
 
@@ -114,8 +124,9 @@ impl<'a> Unfinished<'a> {
     /// `Io` if it is gone already.
     pub fn helper_started(&mut self, role: Role, pid: u32) -> Result<()> {
         let process = Process::now(pid).map_err(|e| process_error("hold", role.name, e))?;
+        let id = process.id();
         self.helpers.push((role, process));
-        Ok(())
+        self.note(role.name, id)
     }
 
     /// The process of this role, if it was started.
@@ -136,6 +147,7 @@ impl<'a> Unfinished<'a> {
         let helpers = self.helpers.iter().map(helper).collect();
         let record = Record::new(backend, monitor.id(), guard.id(), helpers, started.landlock)?;
         record.write(self.dir)?;
+        parts::forget(self.dir);
         let guard = self.guard.take().ok_or_else(gone)?;
         self.complete = true;
         let helpers = std::mem::take(&mut self.helpers);

@@ -16,6 +16,8 @@ pub const GATEWAY_LOG: &str = "gateway.log";
 pub const RECORD: &str = "machine.json";
 /// The record while it is written.
 pub(crate) const RECORD_DRAFT: &str = "machine.json.new";
+/// The processes of a machine that is not complete.
+pub(crate) const PARTS: &str = "parts.jsonl";
 /// Exists once somebody asked for the machine's end.
 pub const KILLED: &str = "killed";
 /// Why the driver ended a machine that nobody asked to end.
@@ -31,6 +33,7 @@ pub const ALL: &[&str] = &[
     GATEWAY_LOG,
     RECORD,
     RECORD_DRAFT,
+    PARTS,
     KILLED,
     FAILED,
     microagent_vmm_protocol::EXIT_FILE,

@@ -18,6 +18,7 @@ mod launch;
 mod life;
 mod limits;
 mod locate;
+mod parts;
 mod probe;
 mod process_error;
 mod processes;

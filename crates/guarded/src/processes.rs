@@ -10,6 +10,7 @@ use crate::files::{self, note};
 use crate::isolation::of_process;
 use crate::launch::{GUARD, Role, died, last_words};
 use crate::limits::{END_WITHIN, FOLLOW_WITHIN};
+use crate::parts;
 use crate::process_error::process_error;
 use crate::record::Record;
 use microagent_process::Process;
@@ -48,7 +49,15 @@ impl Processes {
     /// `NotFound` where the directory holds none, `Protocol` for a record of another backend
     /// or with an unknown helper.
     pub fn open(dir: RunDir, backend: &str, roles: &[Role]) -> Result<Self> {
-        let record = Record::read(&dir, backend)?;
+        let record = match Record::read(&dir, backend) {
+            Err(e) if e.kind == ErrorKind::NotFound => {
+                // Nobody else will find what its maker was killed over.
+                let ended = parts::end_unfinished(&dir);
+                ended.map_err(|e| process_error("end", "unfinished", e))?;
+                return Err(e);
+            }
+            record => record?,
+        };
         let alive = record.is_of_this_boot()?;
         let find = |role: &str, id| match alive {
             true => Process::find(id).map_err(|e| process_error("find", role, e)),

@@ -3,7 +3,7 @@
 use std::thread;
 
 use microagent_guest_protocol::ending::LAST_WORDS;
-use microagent_guest_protocol::{AgentConfig, AgentMessage, PowerOff};
+use microagent_guest_protocol::{AgentConfig, AgentMessage, OnDisconnect, PowerOff};
 use rustix::system::{RebootCommand, reboot};
 
 use crate::connection::{Connecting, drain, welcome};
@@ -11,6 +11,7 @@ use crate::console::say;
 use crate::disk::Disks;
 use crate::failure::SetupError;
 use crate::link::Link;
+use crate::reach::Reach;
 use crate::session::{Outcome, Scope, Session};
 use crate::signals::Signals;
 use crate::timeline::Timeline;
@@ -61,6 +62,9 @@ fn run(config: &AgentConfig, timeline: &mut Timeline) -> Result<Outcome, SetupEr
     environment::write_names(&config.hostname, config.network.as_ref());
     timeline.mark("names");
     let mut session = Session::new(link, signals, Scope::Machine);
+    if config.on_disconnect == OnDisconnect::Reconnect {
+        session = session.lasting(Reach::new(config));
+    }
     let outcome = session.serve(timeline);
     session.last_words(LAST_WORDS);
     Ok(outcome)

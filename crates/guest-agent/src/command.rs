@@ -5,7 +5,9 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use microagent_guest_protocol::frame::MAX_DATA;
-use microagent_guest_protocol::{AgentMessage, ExecRequest, ExitStatus, Stream, TtySize, WINDOW};
+use microagent_guest_protocol::{
+    AgentMessage, ExecRequest, ExitStatus, KEPT, Stream, TtySize, WINDOW,
+};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{Pid, WaitStatus};
@@ -19,6 +21,8 @@ use crate::sys::process::{Side, fork, signal_group};
 /// Credit is given back in pieces of at least this, so that a trickle of input is not
 /// answered by a message each.
 const CREDIT: u32 = WINDOW / 4;
+/// What a program gets whose terminal is closed.
+const SIGHUP: i32 = 1;
 /// Signals that came before the command had begun, kept for it; more are dropped.
 const MAX_EARLY_SIGNALS: usize = 16;
 
@@ -28,6 +32,8 @@ pub(crate) struct Command {
     pub(crate) id: u32,
     pub(crate) pid: Pid,
     state: State,
+    /// Whether the host of this session knows of it.
+    known: bool,
     stdin: Input,
     outputs: [Output; 2],
     terminal: Option<OwnedFd>,
@@ -62,8 +68,12 @@ struct Input {
 #[derive(Debug)]
 struct Output {
     stream: Stream,
-    /// None once its end was sent.
+    /// None once it was read to its end.
     pipe: Option<OwnedFd>,
+    /// What was read while there was no host: at most [`KEPT`] bytes, the last ones.
+    kept: VecDeque<u8>,
+    /// Whether its end was sent, or it has none.
+    ended: bool,
     /// Bytes that the agent may still send.
     credit: u32,
     until: Until,
@@ -117,14 +127,30 @@ impl Command {
         Ok(Self::new(id, pid, status, ours))
     }
 
+    /// Starts a copy of the agent that makes files. An error is one of the machine.
+    pub(crate) fn store(id: u32, path: &str, name: &str) -> io::Result<Self> {
+        let (ours, theirs) = stdio::pipes(true)?;
+        let (status, their_status) = pipe_with(PipeFlags::CLOEXEC)?;
+        stdio::set_nonblocking(&status)?;
+        let pid = match fork()? {
+            Side::Child => fetch::receive(path, name, theirs, their_status),
+            Side::Parent { child } => child,
+        };
+        Ok(Self::new(id, pid, status, ours))
+    }
+
     fn new(id: u32, pid: Pid, status: OwnedFd, streams: AgentEnds) -> Self {
         let AgentEnds { stdin, stdout, stderr, terminal } = streams;
-        let output = |stream, pipe| Output { stream, pipe, credit: WINDOW, until: Until::End };
+        let output = |stream, pipe: Option<OwnedFd>| {
+            let (kept, ended) = (VecDeque::new(), pipe.is_none());
+            Output { stream, pipe, kept, ended, credit: WINDOW, until: Until::End }
+        };
         let (pending, ended) = (VecDeque::new(), false);
         Self {
             id,
             pid,
             state: State::Starting { status, report: Vec::new(), signals: Vec::new() },
+            known: true,
             stdin: Input { pipe: stdin, pending, ended, credit: WINDOW, owed: 0 },
             outputs: [output(Stream::Stdout, Some(stdout)), output(Stream::Stderr, stderr)],
             terminal,
@@ -144,7 +170,11 @@ impl Command {
         let running = starting.is_none();
         let wants = !self.stdin.pending.is_empty();
         let stdin = self.stdin.pipe.as_ref().filter(|_| running && wants);
-        let outputs = self.outputs.iter().filter(move |o| running && room && o.credit > 0);
+        let known = self.known;
+        let outputs = self
+            .outputs
+            .iter()
+            .filter(move |o| running && (!known || room && o.credit > 0 && o.kept.is_empty()));
         let outputs = outputs.filter_map(|o| o.pipe.as_ref());
         starting
             .into_iter()
@@ -174,7 +204,9 @@ impl Command {
         }
         let began = std::mem::replace(&mut self.state, State::Running);
         let pid = self.pid.as_raw_nonzero().get().unsigned_abs();
-        link.send(&AgentMessage::Started { id: self.id, pid })?;
+        if self.known {
+            link.send(&AgentMessage::Started { id: self.id, pid })?;
+        }
         if let State::Starting { signals, .. } = began {
             signals.into_iter().for_each(|signal| self.signal(signal));
         }
@@ -188,7 +220,7 @@ impl Command {
             && let Some(reason) = parse_report(report)
         {
             let (code, message) = (reason.code, reason.message);
-            self.outputs.iter_mut().for_each(|output| output.pipe = None);
+            self.outputs.iter_mut().for_each(Output::give_up);
             self.state = State::Gone(ExitStatus::NotStarted { code, message });
             return Ok(());
         }
@@ -208,14 +240,39 @@ impl Command {
             return;
         }
         for output in &mut self.outputs {
-            output.pump(self.id, link, strays);
+            match self.known {
+                true => output.pump(self.id, link, strays),
+                false => output.keep(strays),
+            }
         }
+    }
+
+    /// The session is lost. What it writes from now on is kept, up to a limit; input that has
+    /// not reached it is lost.
+    pub(crate) fn let_go(&mut self) {
+        self.known = false;
+        self.stdin.pending.clear();
+    }
+
+    /// Another session takes it up: credit is that of a new command.
+    pub(crate) fn resume(&mut self) {
+        self.known = true;
+        (self.stdin.credit, self.stdin.owed) = (WINDOW, 0);
+        self.outputs.iter_mut().for_each(|output| output.credit = WINDOW);
+    }
+
+    /// Nobody wants it any more. What it has open is read and thrown away.
+    pub(crate) fn abandon(mut self, strays: &mut Vec<OwnedFd>) {
+        self.signal(SIGHUP);
+        strays.extend(self.outputs.iter_mut().filter_map(|output| output.pipe.take()));
     }
 
     /// How it ended, once all its output is on its way.
     pub(crate) fn ended(&self) -> Option<&ExitStatus> {
         match &self.state {
-            State::Gone(status) if self.outputs.iter().all(|o| o.pipe.is_none()) => Some(status),
+            State::Gone(status) if self.known && self.outputs.iter().all(|o| o.ended) => {
+                Some(status)
+            }
             _ => None,
         }
     }
@@ -237,7 +294,7 @@ impl Command {
     pub(crate) fn pump_input(&mut self, link: &mut Link) -> Result<(), LinkError> {
         self.stdin.owed += self.stdin.pump();
         // Not one credit per frame, and none when no more input can come.
-        if self.stdin.owed < CREDIT || self.stdin.ended {
+        if self.stdin.owed < CREDIT || self.stdin.ended || !self.known {
             return Ok(());
         }
         let bytes = std::mem::take(&mut self.stdin.owed);
@@ -316,15 +373,15 @@ impl Output {
     }
 
     fn pump(&mut self, id: u32, link: &mut Link, strays: &mut Vec<OwnedFd>) {
+        if !self.send_kept(id, link) {
+            return;
+        }
         while let Some(pipe) = &self.pipe {
-            let left = match self.until {
-                Until::Bytes(0) => {
-                    strays.extend(self.end(id, link));
-                    return;
-                }
-                Until::Bytes(left) => usize::try_from(left).unwrap_or(MAX_DATA),
-                Until::End | Until::Empty => MAX_DATA,
-            };
+            let left = self.until.left();
+            if left == 0 {
+                strays.extend(self.pipe.take());
+                break;
+            }
             let limit = left.min(MAX_DATA).min(self.credit as usize);
             if limit == 0 || link.is_full() {
                 return;
@@ -332,22 +389,76 @@ impl Output {
             match (link.send_from(pipe.as_fd(), id, self.stream, limit), &mut self.until) {
                 (Progress::Moved(len), until) => {
                     self.credit -= len as u32;
-                    if let Until::Bytes(left) = until {
-                        *left -= len as u64;
-                    }
+                    until.read(len);
                 }
                 (Progress::Idle, Until::End) => return,
                 // Someone else has read what was in the pipe.
-                (Progress::Idle, Until::Bytes(_) | Until::Empty) => {
-                    strays.extend(self.end(id, link));
+                (Progress::Idle, Until::Bytes(_) | Until::Empty) => strays.extend(self.pipe.take()),
+                (Progress::Ended, _) => self.pipe = None,
+            }
+        }
+        if !self.ended {
+            link.send_end(id, self.stream);
+            self.ended = true;
+        }
+    }
+
+    /// Sends what was kept; whether nothing of it is left.
+    fn send_kept(&mut self, id: u32, link: &mut Link) -> bool {
+        while !self.kept.is_empty() {
+            let limit = self.kept.len().min(MAX_DATA).min(self.credit as usize);
+            if limit == 0 || link.is_full() {
+                return false;
+            }
+            let bytes: Vec<u8> = self.kept.drain(..limit).collect();
+            link.send_bytes(id, self.stream, &bytes);
+            self.credit -= limit as u32;
+        }
+        true
+    }
+
+    /// Reads what there is and keeps the last of it: the command must not wait for a host.
+    fn keep(&mut self, strays: &mut Vec<OwnedFd>) {
+        let mut buffer = [0; 16 << 10];
+        while let Some(pipe) = &self.pipe {
+            let left = self.until.left().min(buffer.len());
+            if left == 0 {
+                strays.extend(self.pipe.take());
+                return;
+            }
+            match (rustix::io::read(pipe, buffer.get_mut(..left).unwrap_or_default()), self.until) {
+                (Ok(len @ 1..), _) => {
+                    self.until.read(len);
+                    self.kept.extend(buffer.get(..len).unwrap_or_default());
+                    let surplus = self.kept.len().saturating_sub(KEPT);
+                    self.kept.drain(..surplus);
                 }
-                (Progress::Ended, _) => drop(self.end(id, link)),
+                (Err(Errno::AGAIN | Errno::INTR), Until::End) => return,
+                (Err(Errno::AGAIN | Errno::INTR), _) => strays.extend(self.pipe.take()),
+                (Ok(_) | Err(_), _) => self.pipe = None,
             }
         }
     }
 
-    fn end(&mut self, id: u32, link: &mut Link) -> Option<OwnedFd> {
-        link.send_end(id, self.stream);
-        self.pipe.take()
+    /// There is nothing to be sent of it.
+    fn give_up(&mut self) {
+        (self.pipe, self.ended) = (None, true);
+    }
+}
+
+impl Until {
+    /// How many bytes may be read.
+    fn left(self) -> usize {
+        match self {
+            Self::Bytes(left) => usize::try_from(left).unwrap_or(usize::MAX),
+            Self::End | Self::Empty => usize::MAX,
+        }
+    }
+
+    /// So many were.
+    fn read(&mut self, len: usize) {
+        if let Self::Bytes(left) = self {
+            *left -= len as u64;
+        }
     }
 }

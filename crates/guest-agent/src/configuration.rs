@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use microagent_guest_protocol::{AgentConfig, CONFIG_PATH, OnDisconnect, VERSION};
+use microagent_guest_protocol::{AgentConfig, CONFIG_PATH, VERSION};
 
 use crate::failure::SetupError;
 
@@ -25,7 +25,6 @@ fn parse(json: &[u8]) -> Result<AgentConfig, SetupError> {
         AgentConfig { version, .. } if version != VERSION => {
             Err(SetupError::ConfigurationVersion { found: version.into() })
         }
-        AgentConfig { on_disconnect: OnDisconnect::Reconnect, .. } => Err(SetupError::Reconnect),
         config => Ok(config),
     }
 }
@@ -59,7 +58,7 @@ mod tests {
         check("\"version\":1", "\"version\":2", "configuration of version 2, this agent has");
         check("{\"version\":1", "{\"new\":1,\"version\":7", "configuration of version 7, this");
         check("{\"version\":1", "{\"new\":1,\"version\":1", "configuration: unknown field `new`");
-        check("\"power_off\"", "\"reconnect\"", "sessions that are taken up again");
+        check("\"power_off\"", "\"reconnect\"", "");
         check("{", "", "configuration: ");
     }
 }

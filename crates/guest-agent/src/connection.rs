@@ -1,10 +1,10 @@
 //! The connection to the host: the first thing that the agent does.
 
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use microagent_guest_protocol::{AgentConfig, AgentMessage, HostMessage, VERSION};
+use microagent_guest_protocol::{AgentConfig, AgentMessage, HostMessage, Token, VERSION};
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, SockFlag, SockType, VsockAddr, connect, getsockopt, socket, sockopt,
@@ -39,6 +39,22 @@ impl Connecting {
         }
     }
 
+    /// What becomes writable when the connection is there or has failed.
+    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Says hello on a connection that is there, as the session of this number.
+    ///
+    /// # Errors
+    /// That the connection has failed.
+    pub(crate) fn hello_again(self, token: &Token, session: u32) -> Result<Link, SetupError> {
+        match getsockopt(&self.socket, sockopt::SocketError).map_err(failed)? {
+            0 => greet(self.socket, token, session),
+            code => Err(failed(Errno::from_raw(code))),
+        }
+    }
+
     /// Waits for the connection and says hello.
     pub(crate) fn hello(mut self, config: &AgentConfig) -> Result<Link, SetupError> {
         let mut attempts = 1;
@@ -53,12 +69,16 @@ impl Connecting {
                 code => return Err(failed(Errno::from_raw(code))),
             }
         }
-        let mut link = Link::new(self.socket);
-        let token = config.token.clone();
-        link.send(&AgentMessage::Hello { version: VERSION, token, session: 0 })?;
-        link.flush()?;
-        Ok(link)
+        greet(self.socket, &config.token, 0)
     }
+}
+
+fn greet(socket: OwnedFd, token: &Token, session: u32) -> Result<Link, SetupError> {
+    let mut link = Link::new(socket);
+    let token = token.clone();
+    link.send(&AgentMessage::Hello { version: VERSION, token, session })?;
+    link.flush()?;
+    Ok(link)
 }
 
 /// Waits for the host's answer to the hello.
@@ -77,7 +97,9 @@ pub(crate) fn welcome(link: &mut Link) -> Result<(), SetupError> {
         if left.is_zero() {
             return Err(SetupError::NoAnswer(ANSWER.as_secs()));
         }
-        wait(link.socket(), PollFlags::IN, Some(left)).map_err(failed)?;
+        if let Some(socket) = link.socket() {
+            wait(socket, PollFlags::IN, Some(left)).map_err(failed)?;
+        }
         link.fill()?;
     }
 }
@@ -87,7 +109,8 @@ pub(crate) fn drain(link: &mut Link, within: Duration) {
     let deadline = Instant::now() + within;
     while link.flush().is_ok() && link.has_outgoing() {
         let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() || wait(link.socket(), PollFlags::OUT, Some(left)).is_err() {
+        let Some(socket) = link.socket() else { return };
+        if left.is_zero() || wait(socket, PollFlags::OUT, Some(left)).is_err() {
             return;
         }
     }

@@ -14,8 +14,6 @@ pub(crate) enum SetupError {
     ConfigurationVersion { found: u64 },
     #[error("configuration: {0}")]
     Configuration(serde_json::Error),
-    #[error("sessions that are taken up again after a loss are not built yet")]
-    Reconnect,
     #[error("connect to the host: {missing}: {error}")]
     Connect { missing: &'static str, error: io::Error },
     #[error("the host refused this agent: {0}")]

@@ -1,20 +1,13 @@
-//! Files on their way to the host: runs in a child of the agent, which stays this program.
-//!
-//! What is sent is what is there now; a file that changes meanwhile arrives as it was read, and
-//! one that is gone by then is left out.
+//! Files on their way to and from the host: runs in a child of the agent, which stays this program.
 
-use std::collections::HashMap;
-use std::fs::{self, File, Metadata};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Write};
+use std::fs::{self, File};
+use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use microagent_guest_protocol::transfer::{EntryMeta, MAX_PIECE, Record};
-use rustix::fs::OFlags;
+use microagent_transfer::{place, send_tree};
 use rustix::process::setsid;
-use rustix::stdio::{dup2_stderr, dup2_stdout};
+use rustix::stdio::{dup2_stderr, dup2_stdin, dup2_stdout};
 
 use crate::signals;
 use crate::stdio::CommandEnds;
@@ -30,12 +23,47 @@ const MISSING: u8 = 127;
 /// has it, and ends. That there is no such file is reported on `status`, which closes when the
 /// first record is due.
 pub(crate) fn send(path: &str, streams: CommandEnds, status: OwnedFd) -> ! {
+    run(
+        path,
+        streams,
+        status,
+        |path| fs::canonicalize(path),
+        |root| {
+            // The standard library's own standard output looks for the ends of lines.
+            let out = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 0)?;
+            send_tree(root, File::from(out))
+        },
+    )
+}
+
+/// Makes at `path`, or under `name` in the directory that is there, what comes on standard
+/// input, and ends. That its directory is not there is
+/// reported on `status`.
+pub(crate) fn receive(path: &str, name: &str, streams: CommandEnds, status: OwnedFd) -> ! {
+    let beside = |path: &Path| match path.parent() {
+        _ if path.is_dir() => Ok(path.join(name)),
+        Some(parent) => fs::canonicalize(parent).map(|_| path.to_owned()),
+        None => Err(io::ErrorKind::InvalidInput.into()),
+    };
+    run(path, streams, status, beside, |path| {
+        let source = rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdin(), 0)?;
+        place(File::from(source), path)
+    })
+}
+
+fn run(
+    path: &str,
+    streams: CommandEnds,
+    status: OwnedFd,
+    find: impl FnOnce(&Path) -> io::Result<PathBuf>,
+    work: impl FnOnce(&Path) -> io::Result<()>,
+) -> ! {
     // Both fail only for what is so already.
     let _ = setsid();
     let _ = signals::give_back();
-    let CommandEnds { stdin: _, stdout, stderr, is_terminal: _ } = streams;
-    let root = match fs::canonicalize(path) {
-        Ok(root) => root,
+    let CommandEnds { stdin, stdout, stderr, is_terminal: _ } = streams;
+    let found = match find(Path::new(path)) {
+        Ok(found) => found,
         Err(error) => {
             let mut report = vec![MISSING];
             report.extend_from_slice(format!("{path}: {error}").as_bytes());
@@ -43,197 +71,15 @@ pub(crate) fn send(path: &str, streams: CommandEnds, status: OwnedFd) -> ! {
             exit_now(i32::from(MISSING));
         }
     };
-    let connected = dup2_stdout(stdout.as_fd()).and_then(|()| dup2_stderr(stderr.as_fd()));
+    let connected = dup2_stdin(stdin.as_fd())
+        .and_then(|()| dup2_stdout(stdout.as_fd()))
+        .and_then(|()| dup2_stderr(stderr.as_fd()));
     if connected.is_err() {
         exit_now(1);
     }
-    // This is the end of `status` too: what it says by that is that sending has begun.
+    // This is the end of `status` too: what it says by that is that the work has begun.
     close_all_but(STDERR);
-    let Err(error) = send_tree(root) else { exit_now(0) };
+    let Err(error) = work(&found) else { exit_now(0) };
     let _ = writeln!(io::stderr(), "{error}");
     exit_now(1)
-}
-
-fn send_tree(root: PathBuf) -> io::Result<()> {
-    // The standard library's own standard output looks for the ends of lines.
-    let out = File::from(rustix::io::fcntl_dupfd_cloexec(rustix::stdio::stdout(), 0)?);
-    let out = BufWriter::with_capacity(MAX_PIECE, out);
-    Sender { out, first_names: HashMap::new(), buffer: vec![0; MAX_PIECE] }.tree(root)
-}
-
-struct Sender {
-    out: BufWriter<File>,
-    /// Where files of several names were sent first, by device and inode.
-    first_names: HashMap<(u64, u64), PathBuf>,
-    buffer: Vec<u8>,
-}
-
-impl Sender {
-    fn tree(&mut self, root: PathBuf) -> io::Result<()> {
-        let mut pending = vec![(PathBuf::new(), root)];
-        while let Some((path, from)) = pending.pop() {
-            if self.one_or_gone(&path, &from).map_err(naming(&from))? {
-                let children = children(&from).map_err(naming(&from))?;
-                let child = |name: PathBuf| (path.join(&name), from.join(&name));
-                pending.extend(children.into_iter().map(child));
-            }
-        }
-        self.out.write_all(&Record::End.encode())?;
-        self.out.flush()
-    }
-
-    /// Sends one entry, or that it has gone; whether it is a directory.
-    fn one_or_gone(&mut self, path: &Path, from: &Path) -> io::Result<bool> {
-        match self.one(path, from) {
-            // Nothing of it was sent: whatever looks for it does so before.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                self.put(&Record::LeftOut { path: path.as_os_str().len() }, path, b"")?;
-                Ok(false)
-            }
-            sent => sent,
-        }
-    }
-
-    /// Sends one entry; whether it is a directory.
-    fn one(&mut self, path: &Path, from: &Path) -> io::Result<bool> {
-        let meta = fs::symlink_metadata(from)?;
-        let kind = meta.file_type();
-        let length = path.as_os_str().len();
-        let entry = entry(&meta);
-        if kind.is_dir() {
-            self.put(&Record::Directory { path: length, meta: entry }, path, b"")?;
-        } else if kind.is_file() {
-            self.file(path, from, &meta)?;
-        } else if kind.is_symlink() {
-            let target = fs::read_link(from)?;
-            let target = target.as_os_str().as_bytes();
-            let record = Record::Symlink { path: length, target: target.len(), meta: entry };
-            self.put(&record, path, target)?;
-        } else {
-            self.put(&Record::LeftOut { path: length }, path, b"")?;
-        }
-        Ok(kind.is_dir())
-    }
-
-    fn file(&mut self, path: &Path, from: &Path, meta: &Metadata) -> io::Result<()> {
-        let length = path.as_os_str().len();
-        let key = (meta.dev(), meta.ino());
-        if meta.nlink() > 1
-            && let Some(first) = self.first_names.get(&key)
-        {
-            let first = first.as_os_str().as_bytes().to_vec();
-            let record = Record::HardLink { path: length, target: first.len() };
-            return self.put(&record, path, &first);
-        }
-        // It may have become something else: neither a link is followed nor a pipe waited for.
-        let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-        let mut file = File::options().read(true).custom_flags(flags.bits() as i32).open(from)?;
-        let meta = file.metadata()?;
-        if !meta.is_file() {
-            return self.put(&Record::LeftOut { path: length }, path, b"");
-        }
-        if meta.nlink() > 1 {
-            self.first_names.insert((meta.dev(), meta.ino()), path.to_owned());
-        }
-        let record = Record::File { path: length, meta: entry(&meta), size: meta.len() };
-        self.put(&record, path, b"")?;
-        self.data(&mut file, meta.len())
-    }
-
-    /// Sends the data of a file up to `size`, without its holes.
-    fn data(&mut self, file: &mut File, size: u64) -> io::Result<()> {
-        let mut end = 0;
-        while end < size {
-            let (start, stop) = stretch(file, end, size);
-            file.seek(SeekFrom::Start(start))?;
-            let mut at = start;
-            while at < stop {
-                let room = (stop - at).min(MAX_PIECE as u64) as usize;
-                let length = match file.read(&mut self.buffer[..room]) {
-                    // It has become shorter.
-                    Ok(0) => return Ok(()),
-                    Ok(length) => length,
-                    Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                    Err(error) => return Err(error),
-                };
-                self.out.write_all(&Record::Data { offset: at, length }.encode())?;
-                self.out.write_all(&self.buffer[..length])?;
-                at += length as u64;
-            }
-            end = stop;
-        }
-        Ok(())
-    }
-
-    fn put(&mut self, record: &Record, path: &Path, target: &[u8]) -> io::Result<()> {
-        self.out.write_all(&record.encode())?;
-        self.out.write_all(path.as_os_str().as_bytes())?;
-        self.out.write_all(target)
-    }
-}
-
-/// The next stretch of data at or after `at`, as far as the file system tells; empty and at the
-/// end if there is none.
-fn stretch(file: &File, at: u64, size: u64) -> (u64, u64) {
-    use rustix::fs::{SeekFrom, seek};
-    match seek(file, SeekFrom::Data(at)) {
-        Ok(start) if start < size => {
-            let stop = seek(file, SeekFrom::Hole(start)).unwrap_or(size);
-            (start, stop.clamp(start + 1, size))
-        }
-        Ok(_) | Err(rustix::io::Errno::NXIO) => (size, size),
-        // A file system that does not know of holes.
-        Err(_) => (at, size),
-    }
-}
-
-/// Names in a directory, the last one first, so that the first is taken next.
-fn children(directory: &Path) -> io::Result<Vec<PathBuf>> {
-    let entries = match fs::read_dir(directory) {
-        // It has been sent, and is empty now.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries?,
-    };
-    let names = entries.map(|entry| Ok(PathBuf::from(entry?.file_name())));
-    let mut names = names.collect::<io::Result<Vec<_>>>()?;
-    names.sort_unstable_by(|a, b| b.cmp(a));
-    Ok(names)
-}
-
-fn entry(meta: &Metadata) -> EntryMeta {
-    EntryMeta {
-        mode: meta.mode() & 0o7777,
-        mtime: (meta.mtime(), u32::try_from(meta.mtime_nsec()).unwrap_or(0)),
-    }
-}
-
-fn naming(path: &Path) -> impl FnOnce(io::Error) -> io::Error {
-    move |error| io::Error::new(error.kind(), format!("{}: {error}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use rustix::fs::{MemfdFlags, memfd_create};
-
-    use super::*;
-
-    #[test]
-    fn what_has_gone_is_left_out_and_no_first_name() {
-        let memory = File::from(memfd_create("sent", MemfdFlags::CLOEXEC).unwrap());
-        let out = BufWriter::new(memory.try_clone().unwrap());
-        let mut sender = Sender { out, first_names: HashMap::new(), buffer: vec![0; MAX_PIECE] };
-        let gone = Path::new("/proc/self/there-is-no-such-file");
-        assert!(!sender.one_or_gone(Path::new("d/gone"), gone).unwrap());
-        // One that goes between the look at it and the opening of it.
-        let meta = fs::metadata("/proc/self").unwrap();
-        assert!(sender.file(Path::new("d/gone"), gone, &meta).is_err());
-        assert!(sender.first_names.is_empty());
-        assert!(children(gone).unwrap().is_empty());
-        sender.out.flush().unwrap();
-        let mut memory = memory;
-        memory.rewind().unwrap();
-        let mut sent = Vec::new();
-        memory.read_to_end(&mut sent).unwrap();
-        assert_eq!(sent, [&Record::LeftOut { path: 6 }.encode()[..], b"d/gone"].concat());
-    }
 }

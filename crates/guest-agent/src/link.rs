@@ -16,7 +16,8 @@ const FULL: usize = 128 << 10;
 /// A connected, non-blocking stream socket and what is under way on it.
 #[derive(Debug)]
 pub(crate) struct Link {
-    socket: OwnedFd,
+    /// None while there is no host: what is sent then goes nowhere.
+    socket: Option<OwnedFd>,
     /// Received and not yet taken from `taken` on. At most one frame and one [`READ`].
     inbox: Vec<u8>,
     taken: usize,
@@ -70,11 +71,16 @@ pub(crate) enum LinkError {
 impl Link {
     /// The socket must be connected and non-blocking.
     pub(crate) fn new(socket: OwnedFd) -> Self {
-        Self { socket, inbox: Vec::new(), taken: 0, outbox: Vec::new(), sent: 0 }
+        Self { socket: Some(socket), ..Self::nowhere() }
     }
 
-    pub(crate) fn socket(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
+    /// A link to no host.
+    pub(crate) fn nowhere() -> Self {
+        Self { socket: None, inbox: Vec::new(), taken: 0, outbox: Vec::new(), sent: 0 }
+    }
+
+    pub(crate) fn socket(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(AsFd::as_fd)
     }
 
     /// Whether [`Link::flush`] has something to do.
@@ -89,10 +95,11 @@ impl Link {
 
     /// Reads what has come, at most [`READ`] bytes.
     pub(crate) fn fill(&mut self) -> Result<(), LinkError> {
+        let Some(socket) = &self.socket else { return Ok(()) };
         self.inbox.drain(..self.taken);
         self.taken = 0;
         self.inbox.reserve(READ);
-        match rustix::io::read(&self.socket, spare_capacity(&mut self.inbox)) {
+        match rustix::io::read(socket, spare_capacity(&mut self.inbox)) {
             Ok(0) => Err(LinkError::Closed),
             Ok(_) | Err(Errno::AGAIN | Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
@@ -122,6 +129,9 @@ impl Link {
 
     /// Queues a message.
     pub(crate) fn send(&mut self, message: &AgentMessage) -> Result<(), LinkError> {
+        if self.socket.is_none() {
+            return Ok(());
+        }
         self.outbox.extend_from_slice(&message.to_frame().map_err(LinkError::Message)?);
         Ok(())
     }
@@ -130,6 +140,13 @@ impl Link {
     pub(crate) fn send_end(&mut self, id: u32, stream: Stream) {
         let header = Header { kind: Kind::Data { stream, id }, len: 0 };
         self.outbox.extend_from_slice(&header.encode());
+    }
+
+    /// Queues bytes of a command's output, at most as many as a data frame holds.
+    pub(crate) fn send_bytes(&mut self, id: u32, stream: Stream, bytes: &[u8]) {
+        let header = Header { kind: Kind::Data { stream, id }, len: bytes.len() };
+        self.outbox.extend_from_slice(&header.encode());
+        self.outbox.extend_from_slice(bytes);
     }
 
     /// Reads at most `limit` bytes of a command's output right into a queued frame. `limit`
@@ -164,8 +181,10 @@ impl Link {
 
     /// Sends what the socket takes now.
     pub(crate) fn flush(&mut self) -> Result<(), LinkError> {
-        while let Some(rest) = self.outbox.get(self.sent..).filter(|rest| !rest.is_empty()) {
-            match rustix::net::send(&self.socket, rest, rustix::net::SendFlags::NOSIGNAL) {
+        while let Some(socket) = &self.socket
+            && let Some(rest) = self.outbox.get(self.sent..).filter(|rest| !rest.is_empty())
+        {
+            match rustix::net::send(socket, rest, rustix::net::SendFlags::NOSIGNAL) {
                 Ok(sent) => self.sent += sent,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,

@@ -10,8 +10,10 @@
 //!
 //! What listens on the loopback for the host's sake is a process of its own: [`forward`].
 //!
-//! Not here: files from the host, port forwards, sessions that are taken up
-//! again ([`OnDisconnect::Reconnect`](microagent_guest_protocol::OnDisconnect) is refused).
+//! Where its machine lasts, a session that is lost is followed by another: commands go on, and what
+//! they write is kept up to a limit.
+//!
+//! Not here: port forwards.
 
 mod account;
 mod boot;
@@ -30,6 +32,7 @@ mod mapper;
 mod network;
 mod power;
 mod program;
+mod reach;
 mod root;
 mod session;
 mod signals;

@@ -12,7 +12,9 @@ use rustix::process::{Signal, WaitOptions, set_child_subreaper, wait};
 
 use crate::command::{Command, Part};
 use crate::connection;
+use crate::console::say;
 use crate::link::{Incoming, Link, LinkError};
+use crate::reach::Reach;
 use crate::signals::{Event, Signals};
 use crate::stdio::set_nonblocking;
 use crate::sys::process::{signal_all, signal_group};
@@ -54,6 +56,8 @@ pub(crate) struct Session {
     /// thrown away: closing them would kill a daemon that a command has left behind.
     strays: Vec<OwnedFd>,
     phase: Phase,
+    /// How a lost session is followed by another, where it is.
+    reach: Option<Reach>,
 }
 
 #[derive(Debug)]
@@ -79,6 +83,7 @@ enum Source {
     Link,
     Command(u32, Part),
     Stray,
+    Reach,
 }
 
 /// Serves a session on a connected socket with the commands of this process alone.
@@ -101,7 +106,12 @@ pub(crate) fn serve_by_hand(socket: OwnedFd) -> io::Result<()> {
 impl Session {
     pub(crate) fn new(link: Link, signals: Signals, scope: Scope) -> Self {
         let (commands, strays, phase) = (Vec::new(), Vec::new(), Phase::Serving);
-        Self { link, signals, scope, commands, strays, phase }
+        Self { link, signals, scope, commands, strays, phase, reach: None }
+    }
+
+    /// One that goes on when the session is lost, and looks for the host again.
+    pub(crate) fn lasting(self, reach: Reach) -> Self {
+        Self { reach: Some(reach), ..self }
     }
 
     /// Serves until the session or the machine shall end.
@@ -109,6 +119,7 @@ impl Session {
         loop {
             match self.turn(timeline) {
                 Ok(()) => {}
+                Err(error) if self.reach.is_some() => self.let_go(&error),
                 Err(error) => return Outcome::Lost(error),
             }
             if let Phase::Over(_) = self.phase
@@ -124,6 +135,26 @@ impl Session {
         connection::drain(&mut self.link, within);
     }
 
+    /// The session is lost: commands go on, and another is looked for.
+    fn let_go(&mut self, error: &LinkError) {
+        say(format_args!("session lost: {error}"));
+        self.link = Link::nowhere();
+        self.commands.iter_mut().for_each(Command::let_go);
+        if let Some(reach) = &mut self.reach {
+            reach.lose();
+        }
+    }
+
+    /// There may be a host again.
+    fn reach(&mut self) {
+        let Some(link) = self.reach.as_mut().and_then(Reach::advance) else { return };
+        self.link = link;
+        let commands = self.commands.iter().map(|command| command.id).collect();
+        // What cannot be sent is seen when it is flushed.
+        let _ = self.link.send(&AgentMessage::Ready);
+        let _ = self.link.send(&AgentMessage::Left { commands });
+    }
+
     /// What was read with an earlier message first, then what is ready.
     fn turn(&mut self, timeline: &mut Timeline) -> Result<(), LinkError> {
         self.take_frames(timeline)?;
@@ -133,8 +164,12 @@ impl Session {
             return Ok(());
         }
         let ready = self.wait().map_err(LinkError::Io)?;
+        if self.reach.as_ref().is_some_and(|reach| reach.is_due()) {
+            self.reach();
+        }
         for source in &ready {
             match source {
+                Source::Reach => self.reach(),
                 Source::Link => self.link.fill()?,
                 Source::Signals => self.take_signals(timeline)?,
                 Source::Command(id, part) => self.serve_command(*id, *part)?,
@@ -149,15 +184,19 @@ impl Session {
 
     fn wait(&self) -> Result<Vec<Source>, Errno> {
         let room = !self.link.is_full();
-        let mut sources = vec![Source::Signals, Source::Link];
-        let mut flags = PollFlags::empty();
-        flags.set(PollFlags::IN, room);
-        flags.set(PollFlags::OUT, self.link.has_outgoing());
-        let link = self.link.socket();
-        let mut fds = vec![
-            PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(link, flags),
-        ];
+        let mut sources = vec![Source::Signals];
+        let mut fds = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
+        if let Some(link) = self.link.socket() {
+            let mut flags = PollFlags::empty();
+            flags.set(PollFlags::IN, room);
+            flags.set(PollFlags::OUT, self.link.has_outgoing());
+            sources.push(Source::Link);
+            fds.push(PollFd::from_borrowed_fd(link, flags));
+        }
+        if let Some(socket) = self.reach.as_ref().and_then(Reach::socket) {
+            sources.push(Source::Reach);
+            fds.push(PollFd::from_borrowed_fd(socket, PollFlags::OUT));
+        }
         for command in &self.commands {
             for (part, fd, write) in command.descriptors(room) {
                 let flags = if write { PollFlags::OUT } else { PollFlags::IN };
@@ -182,9 +221,12 @@ impl Session {
     }
 
     fn timeout(&self) -> Option<Timespec> {
-        let (Phase::Asking { until, .. } | Phase::Killing { until, .. }) = self.phase else {
-            return None;
+        let phase = match self.phase {
+            Phase::Asking { until, .. } | Phase::Killing { until, .. } => Some(until),
+            Phase::Serving | Phase::Over(_) => None,
         };
+        let reach = self.reach.as_ref().and_then(Reach::until);
+        let until = phase.into_iter().chain(reach).min()?;
         let left = until.saturating_duration_since(Instant::now());
         Some(Timespec { tv_sec: left.as_secs() as i64, tv_nsec: left.subsec_nanos().into() })
     }
@@ -220,9 +262,22 @@ impl Session {
                 timeline.mark("forked");
             }
             HostMessage::Fetch { id, path } => self.start(id, || Command::fetch(id, &path))?,
+            HostMessage::Store { id, path, name } => {
+                self.start(id, || Command::store(id, &path, &name))?;
+            }
             HostMessage::Credit { id, stream, bytes } => {
                 if let Some(at) = command(&mut self.commands, id) {
                     self.commands[at].add_credit(stream, bytes)?;
+                }
+            }
+            HostMessage::Resume { id } => {
+                if let Some(at) = command(&mut self.commands, id) {
+                    self.commands[at].resume();
+                }
+            }
+            HostMessage::Abandon { id } => {
+                if let Some(at) = command(&mut self.commands, id) {
+                    self.commands.remove(at).abandon(&mut self.strays);
                 }
             }
             HostMessage::Signal { id, signal } => {

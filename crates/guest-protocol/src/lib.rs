@@ -18,6 +18,10 @@
 //!   Exited{id, status}              ───►
 //!                                   ◄───  Shutdown
 //! ```
+//! A session that is lost may be followed by another, with the next number: see
+//! [`OnDisconnect::Reconnect`]. Its agent says which commands are [`Left`](AgentMessage::Left), and
+//! the host resumes or abandons each.
+//!
 //! Flow control: a side may have at most [`WINDOW`] bytes of one stream under way that the
 //! other has not given back with `Credit`. So a slow reader of one stream holds up neither
 //! the other streams nor the session, and nobody buffers more than that.
@@ -45,6 +49,9 @@ pub const AGENT_PORT: u32 = 1024;
 
 /// Where the configuration stands in the initramfs.
 pub const CONFIG_PATH: &str = "/microagent.json";
+
+/// How many bytes of each output the agent keeps while there is no session; of more, the last.
+pub const KEPT: usize = 256 << 10;
 
 /// How many bytes of one stream may be under way before the receiver has given credit.
 pub const WINDOW: u32 = 256 << 10;

@@ -31,6 +31,13 @@ pub enum AgentMessage {
     },
     /// The root is mounted and commands can run.
     Ready,
+    /// Second message of a session that is not the first of this boot, after [`Self::Ready`]:
+    /// commands of an earlier one that have not been told to have ended. Each waits for
+    /// [`HostMessage::Resume`] or [`HostMessage::Abandon`].
+    Left {
+        /// Their ids.
+        commands: Vec<u32>,
+    },
     /// The guest could not be set up; the machine ends.
     SetupFailed {
         /// What and why, in one line.
@@ -87,6 +94,16 @@ pub enum HostMessage {
         /// An absolute path in the guest; a link there stands for what it leads to.
         path: String,
     },
+    /// Make a file or a directory of what comes, as [`crate::transfer`] has it, as the standard
+    /// input of a command with this id. A file that is there is replaced, a directory is not.
+    Store {
+        /// The number by which both sides name it; never used twice in a boot.
+        id: u32,
+        /// An absolute path in the guest, in a directory that is there.
+        path: String,
+        /// What it is called where `path` itself is a directory that is there.
+        name: String,
+    },
     /// The host has consumed so many bytes of a command's output.
     Credit {
         /// Which command.
@@ -95,6 +112,18 @@ pub enum HostMessage {
         stream: Stream,
         /// How many bytes may be sent in addition.
         bytes: u32,
+    },
+    /// Take up a command of an earlier session: what was kept of its outputs is sent, with
+    /// credit as for a new one. Its input begins anew where it has not ended.
+    Resume {
+        /// Which command.
+        id: u32,
+    },
+    /// Nobody wants a command of an earlier session any more: it gets SIGHUP, and what it
+    /// still writes is thrown away.
+    Abandon {
+        /// Which command.
+        id: u32,
     },
     /// Send a signal to the process group of a command.
     Signal {

@@ -34,6 +34,8 @@ fn from_agent() -> impl Strategy<Value = AgentMessage> {
             AgentMessage::Hello { version, token: Token::new(bits), session }
         }),
         Just(AgentMessage::Ready),
+        prop::collection::vec(any::<u32>(), 0..9)
+            .prop_map(|commands| AgentMessage::Left { commands }),
         any::<String>().prop_map(|message| AgentMessage::SetupFailed { message }),
         any::<(u32, u32)>().prop_map(|(id, pid)| AgentMessage::Started { id, pid }),
         (any::<u32>(), status()).prop_map(|(id, status)| AgentMessage::Exited { id, status }),
@@ -67,6 +69,13 @@ fn exec() -> impl Strategy<Value = ExecRequest> {
 fn from_host() -> impl Strategy<Value = HostMessage> {
     prop_oneof![
         Just(HostMessage::Welcome),
+        any::<u32>().prop_map(|id| HostMessage::Resume { id }),
+        any::<u32>().prop_map(|id| HostMessage::Abandon { id }),
+        any::<(u32, String, String)>().prop_map(|(id, path, name)| HostMessage::Store {
+            id,
+            path,
+            name
+        }),
         any::<String>().prop_map(|message| HostMessage::Refused { message }),
         exec().prop_map(HostMessage::Exec),
         (any::<u32>(), stream(), any::<u32>())

@@ -27,6 +27,16 @@ pub struct AgentListener {
     listener: UnixListener,
     path: PathBuf,
     token: Token,
+    numbers: Numbers,
+}
+
+/// Which numbers the session may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Numbers {
+    /// The first of a boot.
+    First,
+    /// This one or one after it.
+    From(u32),
 }
 
 impl AgentListener {
@@ -39,7 +49,23 @@ impl AgentListener {
     /// # Panics
     /// Outside a tokio runtime.
     pub fn bind(path: &Path, token: Token) -> io::Result<Self> {
-        Ok(Self { listener: socket::bind(path)?, path: path.to_owned(), token })
+        Self::listen(path, token, Numbers::First)
+    }
+
+    /// The same for an agent whose session was lost: the next one has at least the number
+    /// `session`, so that a guest that was reset is not taken for one that goes on.
+    ///
+    /// # Errors
+    /// Those of [`bind`](crate::bind).
+    ///
+    /// # Panics
+    /// Outside a tokio runtime.
+    pub fn bind_again(path: &Path, token: Token, session: u32) -> io::Result<Self> {
+        Self::listen(path, token, Numbers::From(session))
+    }
+
+    fn listen(path: &Path, token: Token, numbers: Numbers) -> io::Result<Self> {
+        Ok(Self { listener: socket::bind(path)?, path: path.to_owned(), token, numbers })
     }
 
     /// Takes the first connection, which must present the token, and refuses all others: a
@@ -53,10 +79,10 @@ impl AgentListener {
         let accepted = timeout_at(deadline, self.listener.accept()).await;
         let accepted = accepted.map_err(|_| SessionError::NoAgent(within))?;
         let (stream, _) = accepted.map_err(|error| SessionError::Accept(Arc::new(error)))?;
-        let token = self.token.clone();
+        let (token, numbers) = (self.token.clone(), self.numbers);
         // From here on a connection is refused by the kernel.
         drop(self);
-        let welcomed = timeout_at(deadline, welcome(stream, &token)).await;
+        let welcomed = timeout_at(deadline, welcome(stream, &token, numbers)).await;
         let stream = welcomed.map_err(|_| SessionError::NoHello(within))??;
         Ok(Session::over(stream))
     }
@@ -69,10 +95,14 @@ impl Drop for AgentListener {
     }
 }
 
-async fn welcome(stream: UnixStream, token: &Token) -> Result<UnixStream, SessionError> {
+async fn welcome(
+    stream: UnixStream,
+    token: &Token,
+    numbers: Numbers,
+) -> Result<UnixStream, SessionError> {
     let mut reader = FrameReader::new(stream);
     let kind = reader.read_raw(MAX_HELLO).await?;
-    let checked = check(kind, reader.payload(), token);
+    let checked = check(kind, reader.payload(), token, numbers);
     let mut stream = reader.into_source();
     let answer = match &checked {
         Ok(()) => HostMessage::Welcome,
@@ -85,7 +115,7 @@ async fn welcome(stream: UnixStream, token: &Token) -> Result<UnixStream, Sessio
     Ok(stream)
 }
 
-fn check(kind: Kind, payload: &[u8], token: &Token) -> Result<(), SessionError> {
+fn check(kind: Kind, payload: &[u8], token: &Token, numbers: Numbers) -> Result<(), SessionError> {
     let not_hello = || SessionError::Protocol("its first message is no hello".to_owned());
     if kind != Kind::Control {
         return Err(not_hello());
@@ -98,11 +128,26 @@ fn check(kind: Kind, payload: &[u8], token: &Token) -> Result<(), SessionError> 
         return Err(SessionError::Version { agent });
     }
     match AgentMessage::parse(payload) {
-        Ok(AgentMessage::Hello { token: presented, session: 0, .. }) => {
-            if presented.matches(token) { Ok(()) } else { Err(SessionError::WrongToken) }
-        }
-        Ok(AgentMessage::Hello { session, .. }) => {
-            Err(SessionError::Protocol(format!("its first session has the number {session}")))
+        Ok(AgentMessage::Hello { token: presented, session, .. }) => {
+            let fits = match numbers {
+                Numbers::First => session == 0,
+                Numbers::From(first) => session >= first,
+            };
+            match (presented.matches(token), fits) {
+                (true, true) => Ok(()),
+                (false, _) => Err(SessionError::WrongToken),
+                (true, false) => {
+                    let text = match numbers {
+                        Numbers::First => format!("its first session has the number {session}"),
+                        Numbers::From(first) => {
+                            format!(
+                                "its session has the number {session}, expected {first} or more"
+                            )
+                        }
+                    };
+                    Err(SessionError::Protocol(text))
+                }
+            }
         }
         Ok(_) => Err(not_hello()),
         Err(error) => Err(protocol(&error)),

@@ -136,6 +136,9 @@ impl Client<'_> {
         match message {
             HostMessage::Exec(request) => self.start(request.id, Wanted::Exec(request)).await,
             HostMessage::Fetch { id, path } => self.start(id, Wanted::Fetch(path)).await,
+            HostMessage::Store { id, path, name } => {
+                self.start(id, Wanted::Store(path, name)).await
+            }
             HostMessage::Credit { id, stream, bytes } => match self.commands.get(&id) {
                 Some(command) => command.credit(stream, bytes),
                 None => Ok(()),
@@ -151,6 +154,9 @@ impl Client<'_> {
                     command.resize(size);
                 }
                 Ok(())
+            }
+            HostMessage::Resume { .. } | HostMessage::Abandon { .. } => {
+                wrong("nothing of a relay's client is left to be taken up")
             }
             HostMessage::Shutdown => wrong("a client of a relay cannot end the machine"),
             HostMessage::Welcome | HostMessage::Refused { .. } => wrong("an answer to no hello"),
@@ -171,6 +177,7 @@ impl Client<'_> {
         let start = |io| match wanted {
             Wanted::Exec(request) => session.exec(ExecRequest { id: guest, ..request }, io),
             Wanted::Fetch(path) => session.fetch(guest, path, io),
+            Wanted::Store(path, name) => session.store(guest, (path, name), io),
         };
         let (command, relayed) = Command::start(id, self.frames.clone(), start);
         self.commands.insert(id, relayed);
@@ -206,6 +213,7 @@ impl Client<'_> {
 enum Wanted {
     Exec(ExecRequest),
     Fetch(String),
+    Store(String, String),
 }
 
 async fn write(mut sink: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) {

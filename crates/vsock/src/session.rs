@@ -57,6 +57,39 @@ impl Session {
         }
     }
 
+    /// The commands that an earlier session of this boot left, of a session that follows one.
+    ///
+    /// # Errors
+    /// `NotReady` after this time, or how else the session ended.
+    pub async fn left(&self, within: Duration) -> Result<Vec<u32>, SessionError> {
+        let mut status = self.shared.status.subscribe();
+        let told = status.wait_for(|status| status.left.is_some() || status.ended.is_some());
+        let told = tokio::time::timeout(within, told).await;
+        let told = told.map_err(|_| SessionError::NotReady(within))?;
+        let told = told.map_err(|_| SessionError::Lost)?.clone();
+        match (told.left, told.ended) {
+            (Some(left), _) => Ok(left),
+            (None, Some(error)) => Err(error),
+            (None, None) => Err(SessionError::Lost),
+        }
+    }
+
+    /// Takes up a command that is [`left`](Self::left): its outputs go on with what was kept
+    /// of them.
+    pub fn resume(&self, id: u32, io: ExecIo) -> Exec {
+        Exec::start(
+            &self.shared,
+            Asked { id, input: false, message: HostMessage::Resume { id } },
+            io,
+        )
+    }
+
+    /// Gives up a command that is [`left`](Self::left).
+    pub fn abandon(&self, id: u32) {
+        // A number: it fits into a frame.
+        let _ = self.shared.outbox.send(&HostMessage::Abandon { id });
+    }
+
     /// Asks for a command. Its id must not have been used before in this machine. What
     /// prevents it is told by [`Exec::wait`].
     pub fn exec(&self, request: ExecRequest, io: ExecIo) -> Exec {
@@ -69,6 +102,14 @@ impl Session {
     /// [`microagent_guest_protocol::transfer`]'s; standard error says what went wrong.
     pub fn fetch(&self, id: u32, path: String, io: ExecIo) -> Exec {
         let asked = Asked { id, input: false, message: HostMessage::Fetch { id, path } };
+        Exec::start(&self.shared, asked, io)
+    }
+
+    /// Has a file or a directory made in the guest of what comes as standard input, which is
+    /// [`microagent_guest_protocol::transfer`]'s: at a path, or under a name in the directory
+    /// that is there. Standard error says what went wrong.
+    pub fn store(&self, id: u32, (path, name): (String, String), io: ExecIo) -> Exec {
+        let asked = Asked { id, input: true, message: HostMessage::Store { id, path, name } };
         Exec::start(&self.shared, asked, io)
     }
 

@@ -17,6 +17,8 @@ const QUEUE: usize = (WINDOW as usize / MAX_DATA) * 4;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Status {
     pub(crate) ready: bool,
+    /// Commands of an earlier session, where there was one.
+    pub(crate) left: Option<Vec<u32>>,
     pub(crate) goodbye: Option<String>,
     pub(crate) ended: Option<SessionError>,
 }
@@ -140,6 +142,13 @@ impl Shared {
             AgentMessage::Ready if self.status.borrow().ready => wrong("ready twice"),
             AgentMessage::Ready => {
                 self.status.send_modify(|status| status.ready = true);
+                Ok(())
+            }
+            AgentMessage::Left { .. } if self.status.borrow().left.is_some() => {
+                wrong("what is left told twice")
+            }
+            AgentMessage::Left { commands } => {
+                self.status.send_modify(|status| status.left = Some(commands));
                 Ok(())
             }
             AgentMessage::SetupFailed { message } => Err(SessionError::SetupFailed(message)),

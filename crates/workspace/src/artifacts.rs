@@ -2,13 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use microagent_rootfs::{Ext4, Follow, NodeKind, ReadError, Target};
+use microagent_rootfs::{Ext4, Follow, NodeKind, ReadError};
 use serde::{Deserialize, Serialize};
 
 use crate::directory::{MANIFEST, WorkspaceDir};
 use crate::error::chain;
+use crate::named::{Registered, copy_out};
 use crate::outputs::check_free;
-use crate::{Name, OutputRequest, ReportedOutput, RunError, StateDir};
+use crate::{Interrupts, Name, OutputRequest, ReportedOutput, RunError, StateDir};
 
 /// An output of a kept workspace. Its JSON form is part of the command-line interface.
 #[derive(Debug, Serialize)]
@@ -67,55 +68,80 @@ fn there<T>(found: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
 }
 
 /// Copies outputs of a kept workspace, all or those that are named, into a directory, without
-/// the permission bits in `umask`.
+/// the permission bits in `umask`: from its disk, or through its agent while it is up.
 ///
 /// # Errors
 /// As [`artifacts`]; `Usage` for names that it does not declare, and where one is in the way.
 /// What cannot be had of an output stands in its report.
-pub fn get_artifacts(
+pub async fn get_artifacts(
     state: &StateDir,
     name: &Name,
     wanted: &[String],
-    directory: &Path,
-    umask: u32,
+    to: Destination<'_>,
+    interrupts: &mut Interrupts,
 ) -> Result<Vec<ReportedOutput>, RunError> {
-    let kept = Kept::open(state, name)?;
-    let unknown =
-        wanted.iter().find(|name| !kept.outputs.iter().any(|o| o.name.as_str() == **name));
-    if let Some(unknown) = unknown {
-        let message = format!("workspace {name} has no output '{unknown}'");
-        let names: Vec<_> = kept.outputs.iter().map(|output| output.name.as_str()).collect();
-        let hint = format!("it has: {}", names.join(", "));
-        return Err(RunError::Usage { message, hint: Some(hint) });
-    }
-    let chosen = |output: &&OutputRequest| {
-        wanted.is_empty() || wanted.iter().any(|name| name == output.name.as_str())
-    };
-    let outputs: Vec<_> = kept.outputs.iter().filter(chosen).cloned().collect();
+    let Destination { directory, umask } = to;
+    let workspace = Registered::find(state, name)?;
+    let outputs = chosen(declared(&workspace)?, name, wanted)?;
     std::fs::create_dir_all(directory)
         .map_err(|e| RunError::state(format!("cannot make {}", directory.display()), e))?;
     check_free(directory, &outputs)?;
-    let get = |output: &OutputRequest| {
+    let mut reports = Vec::with_capacity(outputs.len());
+    for output in outputs {
         let place = directory.join(output.name.as_str());
-        let node = kept.disk.lookup(output.path.as_bytes(), Follow::Yes);
-        let got = node.and_then(|node| kept.disk.extract(node, Target::begin(&place, umask)?));
-        let got = got.map_err(|e| format!("{}: {}", kept.image.display(), chain(&e)));
-        output.report(place, got)
+        let got = copy_out(state, name, &output.path, &place, umask, interrupts).await;
+        let got = match got {
+            Err(error @ (RunError::Interrupted(_) | RunError::InUse(_))) => return Err(error),
+            got => got.map_err(|e| chain(&e)),
+        };
+        reports.push(output.report(place, got));
+    }
+    Ok(reports)
+}
+
+/// Where outputs are put.
+#[derive(Debug, Clone, Copy)]
+pub struct Destination<'a> {
+    /// Each under its name.
+    pub directory: &'a Path,
+    /// Permission bits that they give to nobody.
+    pub umask: u32,
+}
+
+fn chosen(
+    outputs: Vec<OutputRequest>,
+    name: &Name,
+    wanted: &[String],
+) -> Result<Vec<OutputRequest>, RunError> {
+    let unknown = wanted.iter().find(|name| !outputs.iter().any(|o| o.name.as_str() == **name));
+    if let Some(unknown) = unknown {
+        let message = format!("workspace {name} has no output '{unknown}'");
+        let names: Vec<_> = outputs.iter().map(|output| output.name.as_str()).collect();
+        let hint = format!("it has: {}", names.join(", "));
+        return Err(RunError::Usage { message, hint: Some(hint) });
+    }
+    let is_wanted = |output: &OutputRequest| {
+        wanted.is_empty() || wanted.iter().any(|name| name == output.name.as_str())
     };
-    Ok(outputs.iter().map(get).collect())
+    Ok(outputs.into_iter().filter(is_wanted).collect())
+}
+
+fn declared(workspace: &Registered) -> Result<Vec<OutputRequest>, RunError> {
+    let file = workspace.file(MANIFEST);
+    let failed = |e| RunError::state(format!("cannot read {}", file.display()), e);
+    let text = std::fs::read(&file).map_err(failed)?;
+    let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| failed(e.into()))?;
+    Ok(manifest.outputs)
 }
 
 impl Kept {
     fn open(state: &StateDir, name: &Name) -> Result<Self, RunError> {
         let directory = WorkspaceDir::open(state, name)?;
-        let file = directory.file(MANIFEST);
-        let failed = |e| RunError::state(format!("cannot read {}", file.display()), e);
-        let text = std::fs::read(&file).map_err(failed)?;
-        let manifest: Manifest = serde_json::from_slice(&text).map_err(|e| failed(e.into()))?;
+        let outputs = declared(&Registered::find(state, name)?)?;
         let image = directory.file("rootfs.ext4");
         let disk =
             Ext4::open(&image).map_err(|source| RunError::Read { image: image.clone(), source })?;
-        Ok(Self { disk, image, outputs: manifest.outputs, _directory: directory })
+        Ok(Self { disk, image, outputs, _directory: directory })
     }
 }
 

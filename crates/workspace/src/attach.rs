@@ -144,6 +144,18 @@ pub(crate) fn check(disks: &[DiskRequest], state: &StateDir) -> Result<Vec<HeldV
     Ok(held)
 }
 
+/// Makes the volumes among disks this process's, whatever is in them.
+pub(crate) fn hold_volumes(
+    disks: &[DiskRequest],
+    state: &StateDir,
+) -> Result<Vec<HeldVolume>, RunError> {
+    let volume = |disk: &DiskRequest| match &disk.source {
+        DiskSource::Volume { name } => Some(volumes::hold(state, name)),
+        DiskSource::Image { .. } | DiskSource::Bundle { .. } => None,
+    };
+    disks.iter().filter_map(volume).collect()
+}
+
 /// Makes the disks, in the order in which they were asked for; what is made for this machine
 /// alone, in its directory.
 pub(crate) async fn attach(

@@ -102,6 +102,14 @@ pub enum RunError {
         #[source]
         source: microagent_rootfs::ReadError,
     },
+    /// A file could not be copied.
+    #[error("cannot copy {path}: {reason}")]
+    Copy {
+        /// Which, and of which workspace.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
     /// The image could not be had.
     #[error(transparent)]
     Image(#[from] microagent_image::ImageError),
@@ -262,7 +270,7 @@ impl RunError {
             Self::Rootfs(e) => rootfs_kind(e).name(),
             Self::Kernel(_) => ErrorKind::NotFound.name(),
             Self::Mediation { .. } => ErrorKind::Unavailable.name(),
-            Self::Disk { .. } => ErrorKind::NotFound.name(),
+            Self::Disk { .. } | Self::Copy { .. } => ErrorKind::NotFound.name(),
             Self::Backend(e) => e.kind.name(),
             Self::Boot { .. } | Self::Lost { .. } | Self::NotWrittenBack { .. } => {
                 ErrorKind::Crashed.name()
@@ -302,7 +310,7 @@ impl RunError {
             Self::Told(told) => told.hint.clone(),
             Self::Conflict(_) => Some("choose another --name".into()),
             Self::InUse(_) => Some("end what uses it first".into()),
-            Self::Read { .. } => None,
+            Self::Read { .. } | Self::Copy { .. } => None,
             Self::Image(e) => e.hint(),
             Self::Rootfs(e) => e.hint(),
             Self::Kernel(e) => e.hint().map(str::to_owned),

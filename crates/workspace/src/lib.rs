@@ -33,7 +33,7 @@ mod run;
 mod state_dir;
 mod volumes;
 
-pub use artifacts::{Artifact, artifacts, get_artifacts};
+pub use artifacts::{Artifact, Destination, artifacts, get_artifacts};
 pub use attach::{
     DiskRequest, DiskSource, InvalidMountPoint, MountPoint, check_disks, check_names, check_unused,
 };

@@ -25,6 +25,8 @@
 
 mod client;
 mod clone;
+mod connect;
+mod copy;
 mod create;
 mod delete;
 pub(crate) mod durable;
@@ -46,6 +48,8 @@ mod verification;
 
 pub use client::{Attached, ExecWish, attach};
 pub use clone::clone;
+pub use connect::{Left, Seat, connect, send_line};
+pub use copy::{copy_in, copy_out};
 pub(crate) use create::keep;
 pub use create::{CreateRequest, Created, create};
 pub use delete::{Force, delete};
@@ -58,6 +62,7 @@ pub use manifest::{Manifest, RestartPolicy};
 pub use outcome::{Usage, console, result, usage, wait};
 pub use protocol::ProtocolError;
 pub use prune::{Prune, Pruned, prune};
+pub(crate) use registered::Registered;
 pub use shim::{ShimIo, shim};
 pub use standing::{Standing, Told};
 pub use start::{Accept, ShimProgram, StartRequest, start, wait_ready};

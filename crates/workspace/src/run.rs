@@ -19,6 +19,7 @@ use std::sync::Arc;
 
 use jiff::Timestamp;
 use microagent_backend::Machine;
+use microagent_guest_protocol::Token;
 use microagent_vsock::{AgentListener, Session};
 
 use crate::directory::{WorkspaceDir, sweep};
@@ -29,6 +30,7 @@ use crate::{
     CommandResult, DiskRequest, Ending, Phases, ReportedImage, ReportedResources, RunError, RunIo,
     RunReport, RunRequest, Tools, attach, footprint, outputs,
 };
+pub(crate) use collect::{Wanted, fetch};
 pub(crate) use commands::{SIGHUP, SIGPIPE, changed};
 pub(crate) use machine::{end_text, ended, last_lines};
 pub use prepare::{DryRun, dry_run};
@@ -70,6 +72,8 @@ pub(crate) struct Flow<'a> {
     reached: bool,
     channel: Option<mediation::Open>,
     pub(crate) session: Option<Arc<Session>>,
+    /// What the agent shows.
+    pub(crate) token: Option<Token>,
     /// What a workspace that is kept is known by.
     pub(crate) found: Option<Found>,
     /// Ours until the machine has ended.
@@ -121,6 +125,7 @@ impl<'a> Flow<'a> {
             reached: false,
             channel: None,
             session: None,
+            token: None,
             found: None,
             volumes: Vec::new(),
         }
@@ -144,6 +149,12 @@ impl<'a> Flow<'a> {
     /// Refuses disks that cannot be had; the volumes among them are ours from now on.
     pub(crate) fn check_disks(&mut self) -> Result<(), RunError> {
         self.volumes = attach::check(&self.request.disks, &self.tools.state)?;
+        Ok(())
+    }
+
+    /// Makes the volumes of a machine ours that runs already.
+    pub(crate) fn hold_volumes(&mut self) -> Result<(), RunError> {
+        self.volumes = attach::hold_volumes(&self.request.disks, &self.tools.state)?;
         Ok(())
     }
 

@@ -206,14 +206,9 @@ fn a_paused_workspace_does_nothing_until_it_is_resumed() {
     assert_eq!(kept.state(), "stopped");
 }
 
-#[test]
-fn a_workspace_whose_shim_was_killed_is_seen_and_started_again() {
-    let Some(image) = busybox() else { return };
-    let Some(kept) = Kept::new(image, &[]) else { return };
-    kept.of("start", &["--wait"]).output().code(0);
-    kept.exec(&["sh", "-c", "echo here >/kept; sync"]).output().code(0);
-    let directory = kept.sandbox.workspace(&kept.name);
-    let all = mentioning(&directory);
+/// Kills the shim and waits until that is seen.
+fn kill_shim(kept: &Kept) {
+    let all = mentioning(&kept.sandbox.workspace(&kept.name));
     let shim = all.iter().find(|p| p.arguments.iter().any(|word| word == "shim")).unwrap();
     shim.signal(Signal::KILL);
     let failed = || match kept.state() {
@@ -221,9 +216,55 @@ fn a_workspace_whose_shim_was_killed_is_seen_and_started_again() {
         state => Err(state),
     };
     until(Duration::from_secs(20), failed).unwrap();
+}
+
+#[test]
+fn another_shim_takes_up_the_machine_of_one_that_was_killed() {
+    let Some(image) = busybox() else { return };
+    // What it says on the console is seen whether there is a shim or not.
+    let line = "echo before; read x </one; echo meanwhile; echo meanwhile >/dev/console; \
+                read x </two; echo after; exit 6";
+    let command = ["--setup", "mkfifo /one /two", "--exec", line];
+    let Some(kept) = Kept::new(image, &command) else { return };
+    kept.of("start", &["--wait"]).output().code(0);
+    let boot = ["cat", "/proc/sys/kernel/random/boot_id"];
+    let before = kept.exec(&boot).output().code(0).stdout();
+    let mut live = kept.exec(&["sh", "-c", "trap '' HUP; echo ready; sleep 1; echo >/one"]).start();
+    live.wait_for("ready\n");
+    kill_shim(&kept);
+    live.finish().code(125).says(&["the guest ended before its command"]);
+    kept.exec(&["true"]).output().refuses(125, &["failed"]);
+    let console = kept.sandbox.workspace(&kept.name).join("run/machine/console.log");
+    let said = || match fs::read_to_string(&console).unwrap_or_default() {
+        text if text.contains("meanwhile") => Ok(()),
+        text => Err(text),
+    };
+    until(Duration::from_secs(60), said).unwrap();
+    kept.of("start", &["--wait"]).output().code(0);
+    assert_eq!(kept.exec(&boot).output().code(0).stdout(), before);
+    let waits = kept.of("wait", &[]).start();
+    // It ends with the machine, which ends with what it wakes.
+    kept.exec(&["sh", "-c", "echo >/two"]).output();
+    waits.finish().code(6);
+    kept.of("logs", &[]).output().code(0).prints("before\nmeanwhile\nafter\n");
+}
+
+#[test]
+fn an_orphaned_machine_is_halted_in_order_or_ended() {
+    let Some(image) = busybox() else { return };
+    let Some(kept) = Kept::new(image, &[]) else { return };
+    kept.of("start", &["--wait"]).output().code(0);
+    kept.exec(&["sh", "-c", "echo here >/kept"]).output().code(0);
+    kill_shim(&kept);
+    kept.of("halt", &[]).output().code(0);
+    assert_eq!(kept.state(), "stopped");
     kept.of("start", &["--wait"]).output().code(0);
     kept.exec(&["cat", "/kept"]).output().code(0).prints("here\n");
-    kept.of("halt", &[]).output().code(0);
+    kill_shim(&kept);
+    let pruned = kept.sandbox.call(&["prune"]).output();
+    pruned.code(0).prints(&format!("recovered {}\n", kept.name));
+    assert!(mentioning(&kept.sandbox.workspace(&kept.name)).is_empty());
+    assert_eq!(kept.state(), "failed");
 }
 
 #[test]
@@ -315,4 +356,92 @@ fn a_file_says_what_flags_do_not_and_a_policy_starts_it_again() {
     let path = sandbox.write("microagent.yaml", "imag: x\n");
     let outcome = sandbox.call(&["create", "--file", path.to_str().unwrap()]).output();
     outcome.refuses(2, &["imag", "perhaps 'image'"]);
+}
+
+#[test]
+fn files_are_copied_in_and_out_up_or_at_rest() {
+    let Some(image) = busybox() else { return };
+    let Some(kept) = Kept::new(image, &[]) else { return };
+    let sandbox = &kept.sandbox;
+    let inside = |path: &str| format!("{}:{path}", kept.name);
+    let tree = sandbox.file("tree");
+    fs::create_dir_all(tree.join("d")).unwrap();
+    fs::write(tree.join("d/f"), "x".repeat(3 << 20)).unwrap();
+    let copy = |from: &str, to: &str| sandbox.call(&["cp", from, to]).output();
+    copy("tree", &inside("/root/")).refuses(125, &["created"]);
+    kept.of("start", &["--wait"]).output().code(0);
+    copy("tree", &inside("/root")).code(0).is_silent();
+    kept.exec(&["sh", "-c", "wc -c </root/tree/d/f"]).output().code(0).prints("3145728\n");
+    copy("tree/d/f", &inside("/root/single")).code(0);
+    copy(&inside("/root/tree"), "back").code(0);
+    assert!(fs::read(sandbox.file("back/d/f")).unwrap() == fs::read(tree.join("d/f")).unwrap());
+    copy(&inside("/root/tree"), "back").code(0);
+    copy(&inside("/root/tree"), "back").refuses(2, &["back/tree", "there already"]);
+    copy(&inside("/none"), "none").refuses(125, &["/none"]);
+    copy("tree", &inside("/none/there")).refuses(125, &["/none/there"]);
+    copy("nothing", &inside("/root")).refuses(125, &["nothing"]);
+    kept.of("halt", &[]).output().code(0);
+    copy(&inside("/root/single"), "rest").code(0);
+    assert_eq!(fs::metadata(sandbox.file("rest")).unwrap().len(), 3 << 20);
+}
+
+#[test]
+fn the_console_is_shared_and_remembers_what_it_showed() {
+    let Some(image) = busybox() else { return };
+    let Some(kept) = Kept::new(image, &[]) else { return };
+    kept.of("connect", &[]).output().refuses(125, &["created", "console"]);
+    kept.of("start", &["--wait"]).output().code(0);
+    let mut first = kept.of("connect", &[]).reads_later().start();
+    first.write(b"echo $((40 + 2)); test -t 0 && echo is a terminal\n");
+    first.wait_for("42\r\nis a terminal\r\n");
+    let mut second = kept.of("connect", &[]).reads_later().start();
+    // What was shown before it came.
+    second.wait_for("is a terminal\r\n");
+    kept.of("connect", &["--send", "echo $((50 + 3))"]).output().code(0);
+    first.wait_for("53\r\n");
+    second.wait_for("53\r\n");
+    first.close_stdin();
+    first.finish().code(0);
+    second.write(b"echo $((60 + 4))\n");
+    second.wait_for("64\r\n");
+    second.write(b"exit\n");
+    second.finish().code(0);
+    let after = kept.of("connect", &[]).reads("").output();
+    assert!(!after.code(0).stdout().contains("64"), "{}", after.text());
+    kept.sandbox.call(&["snapshot", "list"]).output().refuses(2, &["not built yet"]);
+}
+
+#[test]
+fn outputs_are_fetched_while_it_is_up_and_after() {
+    let Some(image) = busybox() else { return };
+    let Some(kept) = Kept::new(image, &["--output", "made=/made", "--setup", "echo one >/made"])
+    else {
+        return;
+    };
+    kept.of("start", &["--wait"]).output().code(0);
+    let get = |to: &str| {
+        let call = kept.sandbox.call(&["artifacts", "get", &kept.name, "--to", to]);
+        call.output().code(0);
+        fs::read_to_string(kept.sandbox.file(to).join("made")).unwrap()
+    };
+    assert_eq!(get("up"), "one\n");
+    kept.of("halt", &[]).output().code(0);
+    assert_eq!(get("rest"), "one\n");
+}
+
+#[test]
+fn a_workspace_of_one_supervisor_finds_its_files_on_the_others() {
+    let Some(image) = busybox() else { return };
+    let Some(kept) = Kept::new(image, &[]) else { return };
+    let mut supervisors = kept.sandbox.working_supervisors();
+    supervisors.extend(std::env::var("MICROAGENT_QEMU10").ok().filter(|path| !path.is_empty()));
+    let mut expect = String::new();
+    // Once round, and back to the first.
+    for supervisor in supervisors.iter().chain(supervisors.first()) {
+        kept.of("start", &["--wait", "--supervisor", supervisor]).output().code(0);
+        let line = format!("echo '{supervisor}' >>/trail; cat /trail");
+        expect.push_str(&format!("{supervisor}\n"));
+        kept.exec(&["sh", "-c", &line]).output().code(0).prints(&expect);
+        kept.of("halt", &[]).output().code(0);
+    }
 }

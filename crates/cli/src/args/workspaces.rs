@@ -124,6 +124,25 @@ pub(crate) struct CloneArgs {
     pub(crate) to: String,
 }
 
+/// `connect`.
+#[derive(Debug, Args)]
+pub(crate) struct ConnectArgs {
+    /// The workspace
+    pub(crate) name: String,
+    /// Type this line into the console and leave
+    #[arg(long, value_name = "LINE", allow_hyphen_values = true)]
+    pub(crate) send: Option<String>,
+}
+
+/// `cp`.
+#[derive(Debug, Args)]
+pub(crate) struct CopyArgs {
+    /// What to copy: a path of the host, or NAME:/PATH in a workspace
+    pub(crate) from: String,
+    /// Where to: the other of the two; into it where it is a directory
+    pub(crate) to: String,
+}
+
 /// `prune`.
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {

@@ -2,20 +2,20 @@
 
 use std::path::Path;
 
-use microagent_workspace::{Name, StateDir, artifacts, get_artifacts};
+use microagent_workspace::{Destination, Interrupts, Name, StateDir, artifacts, get_artifacts};
 
 use crate::args::{ArtifactsCommand, Global};
 use crate::failure::Failure;
 use crate::output::{print, print_json, table};
 use crate::run::told_outputs;
-use crate::{tools, umask};
+use crate::{signals, tools, umask};
 
-pub(crate) fn run(command: ArtifactsCommand, global: &Global) -> Result<u8, Failure> {
+pub(crate) async fn run(command: ArtifactsCommand, global: &Global) -> Result<u8, Failure> {
     let state = StateDir::peek(tools::state_path(global)?)?;
     match command {
         ArtifactsCommand::List { workspace } => list(&state, &name(&workspace)?, global),
         ArtifactsCommand::Get { workspace, outputs, to } => {
-            get(&state, &name(&workspace)?, &outputs, &to, global)
+            get(&state, &name(&workspace)?, &outputs, &to, global).await
         }
     }
 }
@@ -39,14 +39,17 @@ fn list(state: &StateDir, name: &Name, global: &Global) -> Result<u8, Failure> {
     Ok(0)
 }
 
-fn get(
+async fn get(
     state: &StateDir,
     name: &Name,
     wanted: &[String],
     to: &Path,
     global: &Global,
 ) -> Result<u8, Failure> {
-    let got = get_artifacts(state, name, wanted, to, umask::callers())?;
+    let signals = signals::forward().map_err(|e| Failure::other(&e, "cannot take signals"))?;
+    let mut interrupts = Interrupts::new(signals, None);
+    let to = Destination { directory: to, umask: umask::callers() };
+    let got = get_artifacts(state, name, wanted, to, &mut interrupts).await?;
     let failure = told_outputs(&got, global);
     if global.json {
         print_json(&serde_json::json!({ "outputs": got, "error": failure }));

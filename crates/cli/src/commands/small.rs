@@ -1,11 +1,9 @@
-//! `profiles`, `completion`, `version`.
+//! `profiles` and `version`.
 
-use clap::CommandFactory;
-use clap_complete::Shell;
 use microagent_workspace::PROFILES;
 use serde_json::json;
 
-use crate::args::{Cli, Global};
+use crate::args::Global;
 use crate::output::{print, print_json, table};
 
 pub(crate) fn profiles(global: &Global) -> u8 {
@@ -19,13 +17,6 @@ pub(crate) fn profiles(global: &Global) -> u8 {
         let rows = PROFILES.iter().map(row).collect();
         print(&table(&["NAME", "MEMORY/MiB", "CPUS", "DISK/MiB"], rows));
     }
-    0
-}
-
-pub(crate) fn completion(shell: Shell) -> u8 {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), "microagent", &mut script);
-    print(&String::from_utf8_lossy(&script));
     0
 }
 

@@ -166,6 +166,7 @@ fn concerns_supervisor(error: &RunError) -> bool {
         | RunError::Disk { .. }
         | RunError::InUse(_)
         | RunError::Read { .. }
+        | RunError::Copy { .. }
         | RunError::Interrupted(_) => false,
     }
 }

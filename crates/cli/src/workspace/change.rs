@@ -4,6 +4,7 @@ use microagent_workspace::named::{self, Force, Halt, Standing};
 use microagent_workspace::{Name, RunError, Tools};
 use serde_json::{Value, json};
 
+use super::start::shim_program;
 use super::{name, object};
 use crate::args::{DeleteArgs, Global, HaltArgs, NamesArgs};
 use crate::failure::Failure;
@@ -13,8 +14,9 @@ use crate::{quantity, tools};
 /// Runs `microagent halt`.
 pub(crate) async fn halt(args: HaltArgs, global: &Global) -> Result<u8, Failure> {
     let force_after = args.force_after.as_deref().map(quantity::timeout).transpose()?;
+    let shim = shim_program()?;
     each(&args.names, global, async |tools: &Tools, name: &Name| {
-        written_back(named::halt(tools, name, Halt { force_after }).await?)
+        written_back(named::halt(tools, &shim, name, Halt { force_after }).await?)
     })
     .await
 }

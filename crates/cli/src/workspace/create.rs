@@ -22,8 +22,9 @@ pub(crate) async fn create(mut args: CreateArgs, global: &Global) -> Result<u8, 
     refuse(&args.run)?;
     let state = StateDir::peek(tools::state_path(global)?)?;
     let config = tools::config(&state)?;
-    let mut run = from_args(&args.run, &config, global)?;
-    run.keep = true;
+    // What it is for; its outputs are fetched whenever one likes.
+    args.run.keep = true;
+    let run = from_args(&args.run, &config, global)?;
     let restart = match args.restart {
         None | Some(Restart::Never) => RestartPolicy::Never,
         Some(Restart::OnFailure) => RestartPolicy::OnFailure,

@@ -19,6 +19,10 @@ pub(crate) fn list(global: &Global) -> Result<u8, Failure> {
         print_json(&json!({ "workspaces": objects }));
         return Ok(0);
     }
+    if global.quiet {
+        all.iter().for_each(|listed| print(listed.name.as_str()));
+        return Ok(0);
+    }
     let rows = all.into_iter().map(row).collect();
     print(&table(&["NAME", "STATE", "SINCE", "BACKEND", "IMAGE"], rows));
     Ok(0)

@@ -33,13 +33,17 @@ pub(crate) async fn start(args: StartArgs, global: &Global) -> Result<u8, Failur
 pub(crate) async fn restart(args: StartArgs, global: &Global) -> Result<u8, Failure> {
     let name = name(&args.name)?;
     let tools = tools::tools(tools::state(global)?)?;
-    named::halt(&tools, &name, Halt::default()).await?;
+    named::halt(&tools, &shim_program()?, &name, Halt::default()).await?;
     start(args, global).await
 }
 
 async fn begin(request: &StartRequest, tools: &Tools) -> Result<named::Standing, Failure> {
+    Ok(named::start(request, tools, &shim_program()?).await?)
+}
+
+/// How this program is a shim.
+pub(super) fn shim_program() -> Result<ShimProgram, Failure> {
     let program =
         std::env::current_exe().map_err(|e| Failure::other(&e, "cannot find this program"))?;
-    let shim = ShimProgram { program, arguments: vec![OsString::from("shim")] };
-    Ok(named::start(request, tools, &shim).await?)
+    Ok(ShimProgram { program, arguments: vec![OsString::from("shim")] })
 }

@@ -45,7 +45,10 @@ pub(super) async fn exchange(
     workspace: &Registered,
     op: Ask,
 ) -> Result<(UnixStream, Result<Value, Told>), ProtocolError> {
-    let patient = matches!(op, Ask::Ready | Ask::Rest | Ask::Session | Ask::Halt { .. });
+    let patient = matches!(
+        op,
+        Ask::Ready | Ask::Rest | Ask::Session | Ask::Connect { .. } | Ask::Halt { .. }
+    );
     let mut stream = connect(&workspace.socket()).await?;
     send_ask(&mut stream, op).await?;
     let answer = receive_answer(&mut stream);

@@ -43,6 +43,8 @@ pub enum Step {
     Fail,
     /// Its machine ended, and another is started after a while.
     Restart,
+    /// Its shim was killed, and another takes up its machine.
+    TakeUp,
 }
 
 /// A step that cannot be taken from where a workspace is.
@@ -84,6 +86,7 @@ impl State {
             (Self::Starting | Self::Running | Self::Paused | Self::Stopping, Step::Restart) => {
                 Ok(Self::Starting)
             }
+            (Self::Running | Self::Paused, Step::TakeUp) => Ok(Self::Starting),
             (state, step) => Err(Refused { state, step }),
         }
     }
@@ -124,6 +127,7 @@ impl fmt::Display for Step {
             Self::End => "end",
             Self::Fail => "fail",
             Self::Restart => "be started again",
+            Self::TakeUp => "be taken up",
         })
     }
 }

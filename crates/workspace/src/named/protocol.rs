@@ -34,6 +34,21 @@ pub(crate) enum Ask {
     Usage,
     /// What its console says, as bytes after the answer.
     Console,
+    /// To see its shared console: after the answer, which says how many bytes of what was shown
+    /// before come first, bytes go both ways as they are.
+    Connect {
+        /// Lines of the client's terminal.
+        rows: u16,
+        /// Columns of it.
+        cols: u16,
+    },
+    /// That the terminal of somebody who sees the console has this size now.
+    Resize {
+        /// Lines.
+        rows: u16,
+        /// Columns.
+        cols: u16,
+    },
     /// To end it in order; the same answer as `Rest`.
     Halt {
         /// After how long it is ended anyway, in milliseconds.

@@ -146,6 +146,20 @@ impl Registered {
         Ok((!process.has_ended()).then_some(process))
     }
 
+    /// Whether its shim was killed and its machine, which was up, may still be.
+    ///
+    /// # Errors
+    /// What looking for them meets.
+    pub(crate) fn is_orphaned(&self) -> Result<bool, RunError> {
+        let failed = |e| RunError::state(format!("cannot find the shim of {}", self.name), e);
+        let up = matches!(Standing::read(&self.path)?.state, State::Running | State::Paused);
+        let Some(record) = durable::read::<ShimRecord>(&self.run().join(RECORD))? else {
+            return Ok(false);
+        };
+        let here = record.boot_id == boot_id().map_err(failed)?;
+        Ok(up && here && self.machine().exists() && self.shim()?.is_none())
+    }
+
     /// Writes down that this process is its shim.
     pub(crate) fn record_shim(&self) -> Result<(), RunError> {
         let failed = |e| RunError::state("cannot look at this process".into(), e);

@@ -5,15 +5,19 @@
 //! rest. Clients are served at a socket: [`serve`]; what they ask of the machine goes to the one
 //! task that changes it: [`life`].
 
+mod come_up;
+mod console;
 mod life;
 mod look;
 mod output;
 mod policy;
 mod serve;
+mod take_up;
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use microagent_backend::RunDir;
@@ -31,6 +35,7 @@ use super::standing::{Standing, Told};
 use crate::directory::WorkspaceDir;
 use crate::events::{Event, Events};
 use crate::{Name, RunError, Tools};
+use console::Console;
 use life::Life;
 pub(super) use output::{FILE as OUTPUT, OLDER as OUTPUT_OLDER};
 
@@ -58,6 +63,7 @@ struct Shim {
     events: Events,
     standing: watch::Sender<Standing>,
     relay: watch::Sender<Option<Relay>>,
+    console: Arc<Console>,
     demands: mpsc::Sender<Demand>,
 }
 
@@ -100,14 +106,14 @@ pub async fn shim(
     let told = begun.as_ref().map(|_| serde_json::Value::Null).map_err(Told::of);
     let line = answer_line(told).and_then(|line| ready.write_all(&line));
     drop(ready);
-    let (shim, demanded, listener) = begun?;
+    let (shim, demanded, listener, how) = begun?;
     if let Err(error) = line {
         // Whoever started it was killed; the workspace is to be started all the same.
         tracing::info!(%error, "nobody hears that it began");
     }
     let directory = WorkspaceDir::held(path.to_owned(), lock);
     let mut clients = JoinSet::new();
-    let life = Life::new(&shim, tools, demanded);
+    let life = Life::new(&shim, tools, demanded, how);
     tokio::select! {
         () = life.lead(directory, supervisor) => {}
         () = serve::all(&shim, listener, &mut clients) => {}
@@ -121,27 +127,51 @@ pub async fn shim(
         .map_err(|e| RunError::state(format!("cannot remove {}", run.display()), e))
 }
 
+/// How a shim comes to its machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// It makes one.
+    Start,
+    /// It takes up that of a shim that was killed.
+    TakeUp,
+}
+
 /// Writes down that the workspace starts, and listens for clients.
-fn begin(path: &Path) -> Result<(Shim, mpsc::Receiver<Demand>, UnixListener), RunError> {
+#[allow(clippy::type_complexity, reason = "four parts of one beginning, named where it is called")]
+fn begin(path: &Path) -> Result<(Shim, mpsc::Receiver<Demand>, UnixListener, How), RunError> {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let name = Name::new(name).map_err(|e| RunError::usage(e.to_string()))?;
     let workspace = Registered::at(path.to_owned(), name);
     let standing = Standing::read(path)?;
-    let standing = standing.after(Step::Start).map_err(|refused| {
+    let how = if workspace.is_orphaned()? { How::TakeUp } else { How::Start };
+    let step = match how {
+        How::Start => Step::Start,
+        How::TakeUp => Step::TakeUp,
+    };
+    let standing = standing.after(step).map_err(|refused| {
         let (message, hint) = (refused.to_string(), "`microagent start` it".to_owned());
         RunError::WrongMoment { message, hint }
     })?;
-    RunDir::create(workspace.run())?;
-    workspace.record_shim()?;
     let socket = workspace.socket();
-    let listener = bind(&socket)
-        .map_err(|e| RunError::state(format!("cannot listen at {}", socket.display()), e))?;
+    let failed = |e| RunError::state(format!("cannot listen at {}", socket.display()), e);
+    match how {
+        How::Start => drop(RunDir::create(workspace.run())?),
+        How::TakeUp => fs::remove_file(&socket).or_else(absent).map_err(failed)?,
+    }
+    workspace.record_shim()?;
+    let listener = bind(&socket).map_err(failed)?;
     standing.write(path)?;
     let events = Events::at(path);
     events.add(&Event::State { state: standing.state, error: None });
     let (demands, demanded) = mpsc::channel(BACKLOG);
     let (standing, relay) = (watch::Sender::new(standing), watch::Sender::new(None));
-    Ok((Shim { workspace, events, standing, relay, demands }, demanded, listener))
+    let console = Arc::new(Console::new(path.to_owned()));
+    Ok((Shim { workspace, events, standing, relay, console, demands }, demanded, listener, how))
+}
+
+/// That there is nothing is fine.
+fn absent(error: io::Error) -> io::Result<()> {
+    if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) }
 }
 
 /// Ends the workspace in order when the system or a service manager asks for it. Never returns.
@@ -170,7 +200,18 @@ impl Shim {
     }
 }
 
-/// The same for what cannot be written: it is told, and logged.
+impl Shim {
+    /// Tells those who wait that it failed, where that cannot be written down: the next command
+    /// finds a shim that is gone.
+    fn tell_unwritten(&self, error: &RunError) {
+        let now = self.standing.borrow().clone();
+        if let Ok(next) = now.failed(Told::of(error)) {
+            self.standing.send_replace(next);
+        }
+    }
+}
+
+/// What cannot be written down is logged.
 fn unwritten(error: &RunError) {
     tracing::error!(%error, "cannot write down where the workspace is");
 }

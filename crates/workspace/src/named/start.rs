@@ -87,8 +87,10 @@ pub async fn start(
             return Err(RunError::Timeout { what: "the end of its shim", limit: GONE_WITHIN });
         }
     }
-    recover(&workspace, tools).await?;
-    verify(&workspace, tools, request.accept)?;
+    if !workspace.is_orphaned()? {
+        recover(&workspace, tools).await?;
+        verify(&workspace, tools, request.accept)?;
+    }
     let lock = WorkspaceDir::open(&tools.state, &request.name)?.into_lock();
     let child = spawn(&workspace, shim, request.supervisor.as_ref(), lock)?;
     answered(&workspace, child).await?;

@@ -8,7 +8,7 @@ use super::protocol::Ask;
 use super::recover::recover;
 use super::registered::Registered;
 use super::standing::Standing;
-use super::start::GONE_WITHIN;
+use super::start::{Accept, GONE_WITHIN, ShimProgram, StartRequest, start, wait_ready};
 use crate::{Name, RunError, Tools};
 
 /// How a workspace is asked to end.
@@ -20,11 +20,23 @@ pub struct Halt {
 }
 
 /// Has a workspace end in order: its processes are asked to, and killed after ten seconds; its
-/// disks are written back. One that rests already is fine.
+/// disks are written back. One that rests already is fine; one whose shim was killed is taken up
+/// for it by another.
 ///
 /// # Errors
 /// `NoWorkspace`, `NotWrittenBack`, what talking to its shim meets.
-pub async fn halt(tools: &Tools, name: &Name, how: Halt) -> Result<Standing, RunError> {
+pub async fn halt(
+    tools: &Tools,
+    shim: &ShimProgram,
+    name: &Name,
+    how: Halt,
+) -> Result<Standing, RunError> {
+    if Registered::find(&tools.state, name)?.is_orphaned()? {
+        let request =
+            StartRequest { name: name.clone(), supervisor: None, accept: Accept::Nothing };
+        start(&request, tools, shim).await?;
+        wait_ready(tools, name).await?;
+    }
     let limit = how.force_after.map(|limit| u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
     end(tools, name, Ask::Halt { force_after_ms: limit }).await
 }

@@ -9,14 +9,14 @@ use microagent_backend::{Exit, Machine};
 use microagent_guest_protocol::ExitStatus;
 use microagent_guest_protocol::transfer::MAX_PIECE;
 use microagent_rootfs::{Extracted, ReadError};
-use microagent_vsock::{ExecIo, SessionError};
+use microagent_vsock::{ExecIo, Session, SessionError};
 use tokio::task::{JoinError, JoinHandle};
 
 use super::Flow;
 use super::machine::{end_text, ended};
 use crate::error::chain;
 use crate::outputs::{OutputRequest, Words, one_line, receive};
-use crate::{Ending, RunError, RunIo};
+use crate::{Ending, Interrupts, RunError, RunIo};
 
 /// How long a guest may send nothing.
 const SILENCE: Duration = Duration::from_secs(120);
@@ -78,37 +78,63 @@ impl Flow<'_> {
         let (Some(session), Some(machine)) = (&self.session, &self.machine) else {
             return Ok(Err("there is no session with the guest".into()));
         };
-        let channel = channel(SILENCE);
-        let (ours, theirs) = channel.map_err(|e| RunError::state("cannot receive".into(), e))?;
-        let mut receiving = Receiving::start(ours, place.to_owned(), self.request.umask);
-        let words = Words::default();
-        let streams = ExecIo { stdin: None, stdout: theirs, stderr: Box::new(words.clone()) };
-        let exec = session.fetch(id, output.path.clone(), streams);
-        let kill = || exec.signal(SIGKILL);
-        let sending = async {
-            tokio::select! {
-                biased;
-                sent = exec.wait() => match sent {
-                    Ok(status) => Sent::Ended(status),
-                    Err(error) => Sent::Lost(lost(machine.as_ref(), &error).await),
-                },
-                _ = exec.broken() => {
-                    kill();
-                    Sent::Refused
-                }
-                exit = ended(machine.as_ref()) => Sent::Lost(end_of_guest(&exit)),
-            }
-        };
-        let sent = tokio::select! {
-            biased;
-            interrupt = io.interrupts.next() => Err(RunError::Interrupted(interrupt)),
-            sent = both(sending, &mut receiving, kill) => Ok(sent),
-        };
-        // With its sink gone the receiver comes to an end, and takes with it what is half made.
-        drop(exec.into_sinks().await);
-        let received = receiving.end().await;
-        sent.map(|sent| outcome(sent, received, &words))
+        let wanted = Wanted { id, path: &output.path, place, umask: self.request.umask };
+        fetch(session, Some(machine.as_ref()), &wanted, &mut io.interrupts).await
     }
+}
+
+/// What is fetched, and where to.
+pub(crate) struct Wanted<'a> {
+    pub(crate) id: u32,
+    pub(crate) path: &'a str,
+    pub(crate) place: &'a Path,
+    pub(crate) umask: u32,
+}
+
+/// Fetches a file or a directory; why it cannot be had, where that is the guest's doing. The
+/// machine, where it is ours, says more about its end than a session that was lost.
+pub(crate) async fn fetch(
+    session: &Session,
+    machine: Option<&dyn Machine>,
+    wanted: &Wanted<'_>,
+    interrupts: &mut Interrupts,
+) -> Result<Result<Extracted, String>, RunError> {
+    let channel = channel(SILENCE);
+    let (ours, theirs) = channel.map_err(|e| RunError::state("cannot receive".into(), e))?;
+    let mut receiving = Receiving::start(ours, wanted.place.to_owned(), wanted.umask);
+    let words = Words::default();
+    let streams = ExecIo { stdin: None, stdout: theirs, stderr: Box::new(words.clone()) };
+    let exec = session.fetch(wanted.id, wanted.path.to_owned(), streams);
+    let kill = || exec.signal(SIGKILL);
+    let gone = async {
+        match machine {
+            Some(machine) => ended(machine).await,
+            None => std::future::pending().await,
+        }
+    };
+    let sending = async {
+        tokio::select! {
+            biased;
+            sent = exec.wait() => match sent {
+                Ok(status) => Sent::Ended(status),
+                Err(error) => Sent::Lost(lost(machine, &error).await),
+            },
+            _ = exec.broken() => {
+                kill();
+                Sent::Refused
+            }
+            exit = gone => Sent::Lost(end_of_guest(&exit)),
+        }
+    };
+    let sent = tokio::select! {
+        biased;
+        interrupt = interrupts.next() => Err(RunError::Interrupted(interrupt)),
+        sent = both(sending, &mut receiving, kill) => Ok(sent),
+    };
+    // With its sink gone the receiver comes to an end, and takes with it what is half made.
+    drop(exec.into_sinks().await);
+    let received = receiving.end().await;
+    sent.map(|sent| outcome(sent, received, &words))
 }
 
 /// A thread that makes files of what comes.
@@ -178,11 +204,12 @@ fn channel(silence: Duration) -> std::io::Result<(UnixStream, microagent_vsock::
 }
 
 /// What became of a session: the end of its machine, if that is it.
-async fn lost(machine: &dyn Machine, error: &SessionError) -> String {
-    match machine.wait(END).await {
-        Ok(Some(exit)) => end_of_guest(&exit),
-        _ => one_line(&chain(error)),
-    }
+async fn lost(machine: Option<&dyn Machine>, error: &SessionError) -> String {
+    let exit = match machine {
+        Some(machine) => machine.wait(END).await.ok().flatten(),
+        None => None,
+    };
+    exit.map_or_else(|| one_line(&chain(error)), |exit| end_of_guest(&exit))
 }
 
 fn end_of_guest(exit: &Exit) -> String {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use microagent_backend::{ConsoleLog, Exit, Lifetime, Machine, RunDir};
-use microagent_guest_protocol::{AGENT_PORT, AgentConfig, Token, initramfs};
+use microagent_guest_protocol::{AGENT_PORT, AgentConfig, OnDisconnect, Token, initramfs};
 use microagent_vsock::{AgentListener, SessionError};
 
 use super::prepare::Prepared;
@@ -83,8 +83,13 @@ impl Flow<'_> {
         let config = AgentConfig {
             network: prepared.network.for_agent(),
             loopback_ports: channel.and_then(|c| c.loopback_port()).into_iter().collect(),
+            on_disconnect: match self.tenure {
+                Tenure::Attached => OnDisconnect::PowerOff,
+                Tenure::Detached => OnDisconnect::Reconnect,
+            },
             ..agent_config(token.clone(), power_off, hostname, &root, &attached)
         };
+        self.token = Some(token.clone());
         let archive = initramfs::archive(self.tools.agent, &config);
         let initramfs = write_private(run_dir.file("initramfs"), &archive)?;
         let network = &prepared.network;
@@ -111,10 +116,17 @@ impl Flow<'_> {
 
     /// Lets the guest run until its agent is ready for commands.
     pub(crate) async fn boot(&mut self, io: &mut RunIo) -> Result<(), RunError> {
+        if let Some(machine) = &self.machine {
+            machine.start().await?;
+        }
+        self.meet(io).await
+    }
+
+    /// Waits for the agent of a machine that runs, until it is ready for commands.
+    pub(crate) async fn meet(&mut self, io: &mut RunIo) -> Result<(), RunError> {
         let (Some(machine), Some(listener)) = (&self.machine, self.listener.take()) else {
             return Ok(());
         };
-        machine.start().await?;
         let accepted = tokio::select! {
             biased;
             interrupt = io.interrupts.next() => return Err(RunError::Interrupted(interrupt)),
@@ -133,6 +145,26 @@ impl Flow<'_> {
         ready.map_err(|e| session_error("mounting its disks", &e, machine.as_ref()))?;
         self.session = Some(Arc::new(session));
         self.phases.end("mount");
+        Ok(())
+    }
+
+    /// Takes up a machine that was made earlier, and listens for its agent, whose next session
+    /// has at least this number.
+    pub(crate) fn take_up(
+        &mut self,
+        machine: Box<dyn Machine>,
+        token: Token,
+        session: u32,
+    ) -> Result<(), RunError> {
+        let path = machine.vsock().listener_path(AGENT_PORT);
+        let failed = |e| RunError::state(format!("cannot listen at {}", path.display()), e);
+        // What a killed process listened at is still there.
+        match fs::remove_file(&path) {
+            Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(failed(e)),
+            _ => {}
+        }
+        self.listener = Some(AgentListener::bind_again(&path, token, session).map_err(failed)?);
+        self.machine = Some(machine);
         Ok(())
     }
 

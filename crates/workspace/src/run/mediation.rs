@@ -90,6 +90,8 @@ fn open(
     progress: &Arc<dyn Progress>,
 ) -> Result<Open, RunError> {
     let path = machine.vsock().listener_path(request.port);
+    // Of a process that was killed, if there was one.
+    let _ = std::fs::remove_file(&path);
     let channel = Channel { target: request.target.clone(), need: request.need, reached };
     let mediation = Mediation::bind(&path, channel)
         .map_err(|e| RunError::state(format!("cannot listen at {}", path.display()), e))?;

@@ -12,31 +12,30 @@ use microagent_vsock::{Exec, ExecIo, Relay, Session};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use super::come_up::{SIGTERM, Silent, note_command, start};
 use super::look::look;
 use super::output::OutputLog;
 use super::policy::{Backoff, Ended};
-use super::{Demand, Shim, unwritten};
+use super::take_up::{Left, take_up};
+use super::{Demand, How, Shim, unwritten};
 use crate::command::exec_request;
 use crate::directory::WorkspaceDir;
-use crate::named::create::DISK;
 use crate::named::lifecycle::{State, Step};
 use crate::named::manifest::Manifest;
 use crate::named::standing::{Standing, Told};
 use crate::named::{RESULT, durable};
 use crate::run::{DEADLINE, Flow, end_text, ended, judge, last_lines, not_written_back, now};
-use crate::{CommandResult, Ending, Interrupts, Progress, RunError, RunIo, RunRequest, Tools};
+use crate::{CommandResult, Ending, Interrupts, RunError, RunIo, Tools};
 
 /// How long a machine may go on whose session was lost.
 const LOST: Duration = Duration::from_secs(30);
-
-/// By which what starts up is asked to end.
-const SIGTERM: i32 = 15;
 
 /// The task that changes the machine.
 pub(super) struct Life<'a> {
     shim: &'a Shim,
     tools: &'a Tools,
     demands: mpsc::Receiver<Demand>,
+    how: How,
     /// Whether commands could be run since the workspace was started.
     been_up: bool,
 }
@@ -54,8 +53,13 @@ enum End {
 }
 
 impl<'a> Life<'a> {
-    pub(super) fn new(shim: &'a Shim, tools: &'a Tools, demands: mpsc::Receiver<Demand>) -> Self {
-        Self { shim, tools, demands, been_up: false }
+    pub(super) fn new(
+        shim: &'a Shim,
+        tools: &'a Tools,
+        demands: mpsc::Receiver<Demand>,
+        how: How,
+    ) -> Self {
+        Self { shim, tools, demands, how, been_up: how == How::TakeUp }
     }
 
     /// Brings the machine up, attends to it, and takes it down, as often as the workspace's
@@ -80,6 +84,7 @@ impl<'a> Life<'a> {
         };
         if let Err(error) = self.settle(led) {
             unwritten(&error);
+            self.shim.tell_unwritten(&error);
         }
     }
 
@@ -156,9 +161,10 @@ impl<'a> Life<'a> {
         let led = match up {
             Err(RunError::Interrupted(_)) => Ok(Ended::Asked),
             Err(error) => Err(error),
-            Ok(()) => self.be_up(&mut flow, &manifest, &log).await,
+            Ok(left) => self.be_up(&mut flow, &manifest, left, &log).await,
         };
         self.shim.relay.send_replace(None);
+        self.shim.console.forget();
         let down = flow.take_down(&io).await;
         // Ours until the shim goes.
         *directory = flow.directory.take();
@@ -172,8 +178,16 @@ impl<'a> Life<'a> {
         manifest: &Manifest,
         io: &mut RunIo,
         stop: &mpsc::Sender<i32>,
-    ) -> Result<(), RunError> {
-        let up = start(self.shim, flow, manifest, io);
+    ) -> Result<Option<Left>, RunError> {
+        // Only once: whatever follows is a machine of its own.
+        let how = std::mem::replace(&mut self.how, How::Start);
+        let (shim, tools) = (self.shim, self.tools);
+        let up = async {
+            match how {
+                How::Start => start(shim, flow, manifest, io).await.map(|()| None),
+                How::TakeUp => take_up(shim, tools, flow, io).await.map(Some),
+            }
+        };
         tokio::pin!(up);
         loop {
             let demand = tokio::select! {
@@ -195,20 +209,35 @@ impl<'a> Life<'a> {
         &mut self,
         flow: &mut Flow<'_>,
         manifest: &Manifest,
+        left: Option<Left>,
         log: &OutputLog,
     ) -> Result<Ended, RunError> {
         let (Some(session), Some(machine)) = (flow.session.clone(), flow.machine.as_deref()) else {
             return Ok(Ended::Asked);
         };
-        let relay = Relay::new(session.clone(), flow.request.setup.len() as u32 + 1);
-        let command = manifest.command.clone().map(|argv| {
-            let around = flow.request.surroundings();
-            let hostname = flow.request.guest_hostname();
-            let id = relay.next_id();
-            let request = exec_request(id, argv, &manifest.defaults, &around, &hostname, false);
+        let first = flow.request.setup.len() as u32 + 1;
+        let relay = Relay::new(session.clone(), left.as_ref().map_or(first, |left| left.first));
+        let streams = || {
             let (stdout, stderr) = (Box::new(log.clone()), Box::new(log.clone()));
-            session.exec(request, ExecIo { stdin: None, stdout, stderr })
-        });
+            ExecIo { stdin: None, stdout, stderr }
+        };
+        let command = match (&manifest.command, left) {
+            (None, _) => None,
+            (Some(_), Some(Left { command: Some(id), .. })) => Some(session.resume(id, streams())),
+            (Some(_), Some(Left { command: None, .. })) => {
+                let reason = "its command ended when there was no shim to see it".into();
+                return Err(RunError::Lost { reason, console: Vec::new() });
+            }
+            (Some(argv), None) => {
+                let around = flow.request.surroundings();
+                let hostname = flow.request.guest_hostname();
+                let (id, argv) = (relay.next_id(), argv.clone());
+                note_command(self.shim, id)?;
+                let defaults = &manifest.defaults;
+                let request = exec_request(id, argv, defaults, &around, &hostname, false);
+                Some(session.exec(request, streams()))
+            }
+        };
         self.shim.relay.send_replace(Some(relay));
         self.shim.step(|next| next.set_up = true, Step::Ready)?;
         self.been_up = true;
@@ -353,46 +382,6 @@ impl<'a> Life<'a> {
     }
 }
 
-/// Brings the machine up to where commands can be run.
-async fn start(
-    shim: &Shim,
-    flow: &mut Flow<'_>,
-    manifest: &Manifest,
-    io: &mut RunIo,
-) -> Result<(), RunError> {
-    flow.check_disks()?;
-    flow.look_for_target(io).await?;
-    let (disk, defaults) = (shim.workspace.file(DISK), manifest.defaults.clone());
-    let prepared = flow.prepare_again(disk, defaults, io).await?;
-    note_backend(shim, flow.request, prepared.choice.backend.name())?;
-    flow.build(&prepared, io).await?;
-    flow.open_channel(io)?;
-    flow.boot(io).await?;
-    match flow.run_setup(&prepared.defaults, io).await? {
-        None => Ok(()),
-        Some(Ending::Setup { number, line, status }) => {
-            let code = Ending::Command(status).exit_code();
-            let message = format!("setup {number} '{line}' exited with {code}");
-            let hint = Some("`microagent logs` shows what it printed".into());
-            Err(Told { kind: "setup".into(), message, hint }.into())
-        }
-        Some(_) => Err(RunError::Interrupted(crate::Interrupt::Signal(SIGTERM))),
-    }
-}
-
-/// Writes down by what the machine is found again, before there is one.
-fn note_backend(shim: &Shim, request: &RunRequest, name: &str) -> Result<(), RunError> {
-    let mut next = shim.standing.borrow().clone();
-    next.backend = Some(name.to_owned());
-    next.supervisor = Some(match &request.supervisor {
-        Selection::Auto => name.to_owned(),
-        named => named.to_string(),
-    });
-    next.write(shim.workspace.path())?;
-    shim.standing.send_replace(next);
-    Ok(())
-}
-
 /// Waits for the machine's end; one whose session is lost has not long to come to it.
 async fn gone(machine: &dyn Machine, session: &Session) -> Exit {
     tokio::select! {
@@ -402,23 +391,4 @@ async fn gone(machine: &dyn Machine, session: &Session) -> Exit {
             _ => Exit::Crashed { detail: error.to_string() },
         },
     }
-}
-
-/// Nobody watches a shim; what it has to say goes to its log.
-struct Silent;
-
-impl Progress for Silent {
-    fn resolving(&self, _: &str) {}
-    fn layer(&self, _: &str, _: u64, _: Option<u64>) {}
-    fn layer_done(&self, _: &str) {}
-    fn building_rootfs(&self, _: &str) {}
-    fn bundling(&self, _: &str) {}
-    fn booting(&self, _: &str) {}
-    fn setting_up(&self, _: usize, _: &str) {}
-    fn running(&self) {}
-    fn ended(&self) {}
-    fn note(&self, text: &str) {
-        tracing::warn!("{text}");
-    }
-    fn console(&self, _: &[u8]) {}
 }

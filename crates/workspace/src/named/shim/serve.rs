@@ -1,7 +1,9 @@
 //! The shim's clients.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use microagent_guest_protocol::TtySize;
 use microagent_vsock::Relay;
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt;
@@ -9,6 +11,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 
+use super::console::Console;
 use super::{Demand, Seen, Shim};
 use crate::named::lifecycle::{State, Step};
 use crate::named::protocol::{Ask, receive_ask, send_answer};
@@ -25,6 +28,7 @@ struct Desk {
     name: String,
     standing: watch::Receiver<Standing>,
     relay: watch::Receiver<Option<Relay>>,
+    console: Arc<Console>,
     demands: mpsc::Sender<Demand>,
 }
 
@@ -40,6 +44,7 @@ pub(super) async fn all(shim: &Shim, listener: UnixListener, clients: &mut JoinS
                         name: shim.workspace.name().to_string(),
                         standing: shim.standing.subscribe(),
                         relay: shim.relay.subscribe(),
+                        console: shim.console.clone(),
                         demands: shim.demands.clone(),
                     };
                     clients.spawn(desk.attend(stream));
@@ -71,6 +76,9 @@ impl Desk {
         match ask {
             Ask::Session => return self.session(stream).await,
             Ask::Console => return self.console(stream).await,
+            Ask::Connect { rows, cols } => {
+                return self.connect(stream, TtySize { rows, cols }).await;
+            }
             _ => {}
         }
         let answer = self.answer(ask).await;
@@ -80,7 +88,8 @@ impl Desk {
 
     async fn answer(&mut self, ask: Ask) -> Result<Value, Told> {
         match ask {
-            Ask::Standing | Ask::Session | Ask::Console => {}
+            Ask::Standing | Ask::Session | Ask::Console | Ask::Connect { .. } => {}
+            Ask::Resize { rows, cols } => self.console.resize(TtySize { rows, cols }),
             Ask::Usage => return Ok(json!(self.look().await?.usage)),
             Ask::Ready => drop(self.ready().await?),
             Ask::Rest => self.rest().await,
@@ -140,6 +149,22 @@ impl Desk {
         // A client that is gone is told nothing.
         if send_answer(&mut stream, answer).await.is_ok() {
             let _ = stream.write_all(&text).await;
+        }
+    }
+
+    async fn connect(&mut self, mut stream: UnixStream, size: TtySize) {
+        let joined = match self.ready().await {
+            Ok(relay) => self.console.join(&relay, size).map_err(|e| Told::of(&e)),
+            Err(told) => Err(told),
+        };
+        let answer =
+            joined.as_ref().map(|viewer| json!(viewer.history.len())).map_err(Clone::clone);
+        if send_answer(&mut stream, answer).await.is_err() {
+            return;
+        }
+        if let Ok(viewer) = joined {
+            // A client that is gone is told nothing.
+            let _ = viewer.attend(stream).await;
         }
     }
 
