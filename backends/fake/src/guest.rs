@@ -53,6 +53,7 @@ fn line(word: &str, spec: &MachineSpec) -> Option<String> {
     let (name, value) = word.strip_prefix("fake.")?.split_once('=')?;
     match name {
         "say" => Some(format!("printf '%s\\n' {}", quoted(value))),
+        "run" => Some(format!("exec {} \"$1\"", quoted(value))),
         "write" => {
             let (id, text) = value.split_once(':')?;
             Some(write(disk(id, spec)?, text))
@@ -140,6 +141,7 @@ mod tests {
         check("fake.after_ms=21 fake.exit=reset", Some("ticks 2\nexit 10\n"));
         check("fake.write=rw:x", Some("printf %s 'x' 1<>'/d/it'\\''s rw'\n"));
         check("fake.write=ro:x", Some("echo refused\n"));
+        check("fake.run=/a/program", Some("exec '/a/program' \"$1\"\n"));
         check("fake.read=ro", Some("head -n 1 '/d/it'\\''s ro'\n"));
     }
 

@@ -13,11 +13,13 @@
 //! | `fake.read=DISK` | writes the first line of a disk to its console |
 //! | `fake.after_ms=N` | waits, in steps of 20 ms; while paused its clock stands still |
 //! | `fake.ticks=N` | writes a dot every 20 ms, so many times |
+//! | `fake.run=PROGRAM` | becomes this program of the host, told its run directory; status 0 is a power-off |
 //! | `fake.exit=poweroff`, `reset`, `panic` | ends like this; otherwise it never ends |
 //!
 //! They are done in their order. Other words are a kernel's own and mean nothing here.
 //!
-//! Deliberately not here: an agent in the guest, and so no vsock.
+//! Deliberately not here: an agent in the guest, and so no vsock; a program that a guest becomes
+//! may be one.
 
 mod backend;
 mod build;

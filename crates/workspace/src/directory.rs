@@ -123,8 +123,15 @@ fn in_use(dir: &Path) -> bool {
     }
 }
 
+/// What makes it a workspace goes first and for good: half of one is none, and is swept.
 fn remove_tree(path: &Path) -> Result<(), RunError> {
-    match fs::remove_dir_all(path) {
+    let manifest = fs::remove_file(path.join(MANIFEST));
+    let forgotten = manifest.and_then(|()| File::open(path)?.sync_all());
+    let removed = match forgotten {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(e),
+        _ => fs::remove_dir_all(path),
+    };
+    match removed {
         Err(e) if e.kind() != io::ErrorKind::NotFound => {
             Err(RunError::state(format!("cannot remove {}", path.display()), e))
         }

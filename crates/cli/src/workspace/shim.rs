@@ -26,8 +26,14 @@ pub(crate) async fn shim(args: ShimArgs) -> Result<u8, Failure> {
     // Of its own: what ends the terminal it was started from is none of its business.
     rustix::process::setsid().map_err(|e| failed(e.into()))?;
     let signals = signals::forward().map_err(failed)?;
-    named::shim(&args.directory, supervisor, &tools, ShimIo { lock, ready, signals }).await?;
+    let io = ShimIo { lock, ready, begun: give_up_turn, signals };
+    named::shim(&args.directory, supervisor, &tools, io).await?;
     Ok(0)
+}
+
+fn give_up_turn() {
+    // It was closed before only if nobody passed it on: whoever calls this by hand.
+    let _ = nix::unistd::close(named::TURN_FD);
 }
 
 /// What it was given as standard input and output, which lead nowhere from now on.

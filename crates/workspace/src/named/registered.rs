@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -41,7 +42,14 @@ pub(crate) struct Registered {
 /// The turn of one command to change a workspace.
 #[derive(Debug)]
 pub(crate) struct Turn {
-    _lock: File,
+    lock: File,
+}
+
+impl Turn {
+    /// The same turn for another process, which has it as long as it keeps this open.
+    pub(crate) fn handed_on(&self) -> io::Result<OwnedFd> {
+        Ok(self.lock.try_clone()?.into())
+    }
 }
 
 /// `run/shim.json`.
@@ -125,7 +133,7 @@ impl Registered {
             (there.dev(), there.ino()) == (held.dev(), held.ino())
         };
         match (fs::metadata(&path), file.metadata()) {
-            (Ok(there), Ok(held)) if same(&there, &held) => Ok(Turn { _lock: file }),
+            (Ok(there), Ok(held)) if same(&there, &held) => Ok(Turn { lock: file }),
             _ => Err(self.gone()),
         }
     }

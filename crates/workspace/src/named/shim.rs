@@ -52,6 +52,8 @@ pub struct ShimIo {
     pub lock: File,
     /// Told how the shim began, in one line.
     pub ready: File,
+    /// Gives up the turn, [`TURN_FD`](super::TURN_FD): called when the shim has begun.
+    pub begun: fn(),
     /// Signals that end the workspace in order.
     pub signals: mpsc::Receiver<i32>,
 }
@@ -101,8 +103,9 @@ pub async fn shim(
     tools: &Tools,
     io: ShimIo,
 ) -> Result<(), RunError> {
-    let ShimIo { lock, mut ready, signals } = io;
+    let ShimIo { lock, mut ready, begun: give_up_turn, signals } = io;
     let begun = begin(path);
+    give_up_turn();
     let told = begun.as_ref().map(|_| serde_json::Value::Null).map_err(Told::of);
     let line = answer_line(told).and_then(|line| ready.write_all(&line));
     drop(ready);

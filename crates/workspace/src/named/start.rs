@@ -2,12 +2,14 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use command_fds::{CommandFdExt, FdMapping};
 use microagent_supervisor::Selection;
 use serde_json::Value;
 use tokio::net::unix::pipe::Receiver;
@@ -16,7 +18,7 @@ use super::client::{ask, rest};
 use super::lifecycle::{State, Step};
 use super::protocol::{Ask, receive_answer};
 use super::recover::recover;
-use super::registered::Registered;
+use super::registered::{Registered, Turn};
 use super::standing::Standing;
 use super::verification::Verification;
 use crate::directory::WorkspaceDir;
@@ -27,6 +29,9 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// How long a shim whose workspace has come to rest may take to go.
 pub(super) const GONE_WITHIN: Duration = Duration::from_secs(30);
+
+/// The descriptor by which a shim has the turn that its starter waited for.
+pub const TURN_FD: i32 = 3;
 
 /// What a shim says on its own account.
 const LOG: &str = "shim.log";
@@ -71,7 +76,7 @@ pub async fn start(
     shim: &ShimProgram,
 ) -> Result<Standing, RunError> {
     let workspace = Registered::find(&tools.state, &request.name)?;
-    let _turn = workspace.turn().await?;
+    let turn = workspace.turn().await?;
     if let Some(process) = workspace.shim()? {
         let standing = workspace.standing()?;
         match standing.state {
@@ -92,7 +97,7 @@ pub async fn start(
         verify(&workspace, tools, request.accept)?;
     }
     let lock = WorkspaceDir::open(&tools.state, &request.name)?.into_lock();
-    let child = spawn(&workspace, shim, request.supervisor.as_ref(), lock)?;
+    let child = spawn(&workspace, shim, request.supervisor.as_ref(), (lock, &turn))?;
     answered(&workspace, child).await?;
     workspace.standing()
 }
@@ -130,12 +135,13 @@ fn verify(workspace: &Registered, tools: &Tools, accept: Accept) -> Result<(), R
 }
 
 /// The shim holds the workspace's lock by its standard input, and tells on its standard output
-/// how it began.
+/// how it began. Until then it has the turn as well: should this process be killed, nobody else
+/// finds a workspace that is held by a shim which has not yet said so.
 fn spawn(
     workspace: &Registered,
     shim: &ShimProgram,
     supervisor: Option<&Selection>,
-    lock: File,
+    (lock, turn): (File, &Turn),
 ) -> Result<Child, RunError> {
     let log = workspace.file(LOG);
     let mut options = OpenOptions::new();
@@ -152,6 +158,8 @@ fn spawn(
     // Not where the caller happens to be, which somebody may want to unmount.
     command.current_dir(workspace.path());
     let failed = |e| RunError::state(format!("cannot start {}", shim.program.display()), e);
+    let turn = FdMapping { parent_fd: turn.handed_on().map_err(failed)?, child_fd: TURN_FD };
+    command.fd_mappings(vec![turn]).map_err(|e| failed(io::Error::other(e)))?;
     command.spawn().map_err(failed)
 }
 
