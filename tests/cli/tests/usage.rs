@@ -117,9 +117,6 @@ const FOREIGN: &[&[&str]] = &[
     &["--mount", "type=bind,src=/,dst=/x"],
     &["--detach"],
     &["-d"],
-    &["--network", "user"],
-    &["-p", "80:80"],
-    &["--publish", "80:80"],
 ];
 
 /// References that are none, or name nothing that is there.

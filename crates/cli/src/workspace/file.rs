@@ -214,7 +214,7 @@ mod tests {
 
     #[test]
     fn the_published_schema_is_that_of_what_is_read() {
-        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/schema/microagent.json");
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/microagent.schema.json");
         let schema = serde_json::to_value(schemars::schema_for!(WorkspaceFile)).unwrap();
         let text = format!("{}\n", serde_json::to_string_pretty(&schema).unwrap());
         if std::env::var_os("MICROAGENT_WRITE_SCHEMA").is_some() {

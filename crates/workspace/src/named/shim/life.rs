@@ -276,12 +276,19 @@ impl<'a> Life<'a> {
                 Some(demand) = self.demands.recv() => match demand {
                     Demand::Halt { force_after } => return Ok(End::Halted { force_after }),
                     Demand::Kill => return Ok(End::Killed),
-                    Demand::Change(step, reply) => {
-                        let changed = self.change(machine, step).await;
+                    // Never without what watches for its end: that may be asking the monitor
+                    // something just now, which serves one at a time.
+                    Demand::Change(step, reply) => tokio::select! {
+                        biased;
+                        exit = &mut gone => return Ok(End::Gone(exit)),
                         // Whoever asked may be gone.
-                        _ = reply.send(changed);
-                    }
-                    Demand::Look(reply) => _ = reply.send(look(machine, memory).await),
+                        changed = self.change(machine, step) => drop(reply.send(changed)),
+                    },
+                    Demand::Look(reply) => tokio::select! {
+                        biased;
+                        exit = &mut gone => return Ok(End::Gone(exit)),
+                        seen = look(machine, memory) => drop(reply.send(seen)),
+                    },
                 },
             }
         }
