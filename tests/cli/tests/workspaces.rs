@@ -206,11 +206,15 @@ fn a_paused_workspace_does_nothing_until_it_is_resumed() {
     assert_eq!(kept.state(), "stopped");
 }
 
-/// Kills the shim and waits until that is seen.
-fn kill_shim(kept: &Kept) {
+fn signal_shim(kept: &Kept, signal: Signal) {
     let all = mentioning(&kept.sandbox.workspace(&kept.name));
     let shim = all.iter().find(|p| p.arguments.iter().any(|word| word == "shim")).unwrap();
-    shim.signal(Signal::KILL);
+    shim.signal(signal);
+}
+
+/// Kills the shim and waits until that is seen.
+fn kill_shim(kept: &Kept) {
+    signal_shim(kept, Signal::KILL);
     let failed = || match kept.state() {
         state if state == "failed" => Ok(()),
         state => Err(state),
@@ -265,6 +269,19 @@ fn an_orphaned_machine_is_halted_in_order_or_ended() {
     pruned.code(0).prints(&format!("recovered {}\n", kept.name));
     assert!(mentioning(&kept.sandbox.workspace(&kept.name)).is_empty());
     assert_eq!(kept.state(), "failed");
+}
+
+#[test]
+fn a_shim_that_hangs_is_killed_with_its_machine() {
+    let Some(image) = busybox() else { return };
+    let Some(kept) = Kept::new(image, &[]) else { return };
+    kept.of("start", &["--wait"]).output().code(0);
+    signal_shim(&kept, Signal::STOP);
+    kept.of("kill", &[]).output().code(0);
+    assert!(mentioning(&kept.sandbox.workspace(&kept.name)).is_empty());
+    assert_eq!(kept.state(), "failed");
+    kept.of("start", &["--wait"]).output().code(0);
+    kept.exec(&["true"]).output().code(0);
 }
 
 #[test]

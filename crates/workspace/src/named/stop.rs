@@ -55,7 +55,13 @@ async fn end(tools: &Tools, name: &Name, how: Ask) -> Result<Standing, RunError>
     // to end it faster.
     drop(workspace.turn().await?);
     if let Some(process) = workspace.shim()? {
+        let forced = matches!(how, Ask::Kill);
         let answer = ask::<Standing>(&workspace, how).await;
+        if forced && answer.is_err() {
+            // It hangs, or is going; what is left of its machine is ended below.
+            let failed = |e| RunError::state(format!("cannot kill the shim of {name}"), e);
+            process.kill().map_err(failed)?;
+        }
         if workspace.shim()?.is_some() && !process.ended_within(GONE_WITHIN).await.unwrap_or(false)
         {
             return Err(answer
