@@ -3,6 +3,7 @@
 use super::lifecycle::Step;
 use super::recover::recover;
 use super::registered::Registered;
+use super::start::GONE_WITHIN;
 use super::stop::kill;
 use crate::directory::WorkspaceDir;
 use crate::{Name, RunError, Tools};
@@ -40,7 +41,13 @@ async fn remove(tools: &Tools, name: &Name, force: Force) -> Result<(), RunError
     }
     let _turn = workspace.turn().await?;
     let standing = workspace.standing()?;
-    if workspace.shim()?.is_some() {
+    let gone = match workspace.shim()? {
+        // Its last step is written down before it goes.
+        Some(shim) if standing.state.is_resting() => shim.ended_within(GONE_WITHIN).await,
+        Some(_) => Ok(false),
+        None => Ok(true),
+    };
+    if !gone.unwrap_or(false) {
         let hint = format!("`microagent halt {name}` first, or give --force");
         return Err(workspace.wrong_moment(standing.state, Step::End, &hint));
     }

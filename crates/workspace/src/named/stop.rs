@@ -62,8 +62,8 @@ async fn end(tools: &Tools, name: &Name, how: Ask) -> Result<Standing, RunError>
             let failed = |e| RunError::state(format!("cannot kill the shim of {name}"), e);
             process.kill().map_err(failed)?;
         }
-        if workspace.shim()?.is_some() && !process.ended_within(GONE_WITHIN).await.unwrap_or(false)
-        {
+        // It removes what tells of it before it goes.
+        if !process.ended_within(GONE_WITHIN).await.unwrap_or(false) {
             return Err(answer
                 .err()
                 .unwrap_or(RunError::Timeout { what: "the end of its shim", limit: GONE_WITHIN }));
