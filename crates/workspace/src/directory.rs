@@ -8,6 +8,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::{Name, RunError, StateDir};
 
@@ -56,6 +57,26 @@ impl WorkspaceDir {
             Err(TryLockError::WouldBlock) => Err(RunError::InUse(format!("workspace {name}"))),
             Err(TryLockError::Error(e)) => Err(failed(e)),
         }
+    }
+
+    /// The same, where whoever holds it is about to go.
+    ///
+    /// # Errors
+    /// As [`WorkspaceDir::open`]; `InUse` after this time.
+    pub(crate) async fn open_within(
+        state: &StateDir,
+        name: &Name,
+        limit: Duration,
+    ) -> Result<Self, RunError> {
+        let path = state.workspaces().join(name.as_str());
+        if path.join(MANIFEST).exists()
+            && let Ok(lock) = open_lock(&path)
+        {
+            // Only waited for: who has it then is found out anew.
+            let waiting = tokio::task::spawn_blocking(move || lock.lock());
+            let _ = tokio::time::timeout(limit, waiting).await;
+        }
+        Self::open(state, name)
     }
 
     /// The workspace whose lock this process was given by whoever held it.

@@ -52,5 +52,5 @@ async fn remove(tools: &Tools, name: &Name, force: Force) -> Result<(), RunError
         return Err(workspace.wrong_moment(standing.state, Step::End, &hint));
     }
     recover(&workspace, tools).await?;
-    WorkspaceDir::open(&tools.state, name)?.remove()
+    WorkspaceDir::open_within(&tools.state, name, GONE_WITHIN).await?.remove()
 }

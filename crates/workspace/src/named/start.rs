@@ -96,7 +96,8 @@ pub async fn start(
         recover(&workspace, tools).await?;
         verify(&workspace, tools, request.accept)?;
     }
-    let lock = WorkspaceDir::open(&tools.state, &request.name)?.into_lock();
+    let lock =
+        WorkspaceDir::open_within(&tools.state, &request.name, GONE_WITHIN).await?.into_lock();
     let child = spawn(&workspace, shim, request.supervisor.as_ref(), (lock, &turn))?;
     answered(&workspace, child).await?;
     workspace.standing()
