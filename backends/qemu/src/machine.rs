@@ -10,11 +10,12 @@ use microagent_backend::{
 use microagent_guarded::{
     FOLLOW_WITHIN, GATEWAY, PASST, Processes, Remains, Reports, SocketDir, wrong_moment,
 };
-use tokio::sync::{Mutex, watch};
+use qapi::qmp::QmpCommand;
+use tokio::sync::watch;
 
 use crate::backend::NAME;
 use crate::build::VSOCK;
-use crate::conversation::Conversation;
+use crate::conversation::Line;
 use crate::ending::verdict;
 use crate::files;
 use crate::qmp::{Cont, Events, Session, Shutdown, Status, Stop};
@@ -30,10 +31,7 @@ pub(crate) struct Owned {
 /// A machine that was built or taken up.
 pub(crate) struct QemuMachine {
     processes: Processes,
-    sockets: SocketDir,
-    /// The connection of whoever made it, unless it is in use or broke. All others make one
-    /// for what they have to say, and leave QEMU to the next.
-    session: Mutex<Option<Session>>,
+    line: Line,
     events: Option<watch::Receiver<Events>>,
     _reports: Option<Reports>,
     vsock: VsockSocket,
@@ -46,11 +44,10 @@ impl QemuMachine {
         let (session, reports) = owned.map(|o| (o.session, o._reports)).unzip();
         let dir = processes.dir();
         Ok(Self {
-            sockets: SocketDir::open(dir)?,
             vsock: VsockSocket::new(dir.file(files::VSOCK)),
             console: ConsoleLog::new(dir.file(files::CONSOLE)),
             events: session.as_ref().map(Session::events),
-            session: Mutex::new(session),
+            line: Line::new(session, SocketDir::open(dir)?),
             _reports: reports,
             processes,
         })
@@ -61,24 +58,16 @@ impl QemuMachine {
         Self::new(Processes::open(dir, NAME, &[VSOCK, GATEWAY, PASST])?, None)
     }
 
-    /// Begins to talk to QEMU.
-    async fn talk(&self) -> Result<Conversation<'_>> {
-        Conversation::begin(self.session.lock().await, &self.sockets).await
-    }
-
     /// Executes `command` where the machine is in the state `from`.
-    async fn change<C: qapi::qmp::QmpCommand>(
-        &self,
-        what: &str,
-        from: State,
-        command: C,
-    ) -> Result<()> {
+    async fn change<C>(&self, what: &str, from: State, command: C) -> Result<()>
+    where
+        C: QmpCommand + Send + 'static,
+    {
         if self.processes.monitor().has_ended() {
             return Err(wrong_moment(what, State::Stopped));
         }
-        let mut talk = self.talk().await?;
-        match talk.status().await? {
-            Status::Is(state) if state == from => talk.execute(command).await.map(drop),
+        match self.line.change(from, command).await? {
+            Status::Is(state) if state == from => Ok(()),
             Status::Is(state) => Err(wrong_moment(what, state)),
             Status::Failed(_) => Err(wrong_moment(what, State::Stopped)),
         }
@@ -92,16 +81,12 @@ impl QemuMachine {
                 biased;
                 ended = self.processes.monitor_ended() => return ended,
                 () = stopped(&mut events) => {
-                    if let Ok(Status::Failed(reason)) = self.status().await {
+                    if let Ok(Status::Failed(reason)) = self.line.status().await {
                         self.processes.fail(&format!("qemu stopped the machine: {reason}"))?;
                     }
                 }
             }
         }
-    }
-
-    async fn status(&self) -> Result<Status> {
-        self.talk().await?.status().await
     }
 
     /// How it ended, once QEMU has.
@@ -125,7 +110,7 @@ impl Machine for QemuMachine {
         if monitor.has_ended() {
             return Ok(State::Stopped);
         }
-        match self.status().await {
+        match self.line.status().await {
             Ok(Status::Is(state)) => Ok(state),
             Ok(Status::Failed(_)) => Ok(State::Stopped),
             Err(error) => match monitor.ended_within(FOLLOW_WITHIN).await {

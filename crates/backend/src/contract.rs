@@ -69,7 +69,8 @@ pub trait Machine: Send + Sync {
     /// `InvalidState` unless it is `Created`.
     async fn start(&self) -> Result<()>;
 
-    /// Waits for its end, at most for `within`; `None` means that it still runs.
+    /// Waits for its end, at most for `within`; `None` means that it still runs. Keeps nobody
+    /// from asking anything else, polled or not.
     ///
     /// # Errors
     /// What watching the monitor meets. A monitor that died is [`Exit::Crashed`], no error.

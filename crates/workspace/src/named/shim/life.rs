@@ -276,19 +276,12 @@ impl<'a> Life<'a> {
                 Some(demand) = self.demands.recv() => match demand {
                     Demand::Halt { force_after } => return Ok(End::Halted { force_after }),
                     Demand::Kill => return Ok(End::Killed),
-                    // Never without what watches for its end: that may be asking the monitor
-                    // something just now, which serves one at a time.
-                    Demand::Change(step, reply) => tokio::select! {
-                        biased;
-                        exit = &mut gone => return Ok(End::Gone(exit)),
+                    Demand::Change(step, reply) => {
+                        let changed = self.change(machine, step).await;
                         // Whoever asked may be gone.
-                        changed = self.change(machine, step) => drop(reply.send(changed)),
-                    },
-                    Demand::Look(reply) => tokio::select! {
-                        biased;
-                        exit = &mut gone => return Ok(End::Gone(exit)),
-                        seen = look(machine, memory) => drop(reply.send(seen)),
-                    },
+                        _ = reply.send(changed);
+                    }
+                    Demand::Look(reply) => _ = reply.send(look(machine, memory).await),
                 },
             }
         }
