@@ -23,8 +23,11 @@ RESUMED = re.compile(r"<\.\.\. (\w+) resumed>")
 RESULT = re.compile(r"= (-?\d+)[^=]*$")
 NAME = re.compile(r'PR_SET_NAME, "([^"]*)"')
 # The path is whole, arguments may be cut.
-PROGRAM = re.compile(r'"[^"]*microagent-vmm", \["[^"]*"(?:\.\.\.)?, "(guard|serve-vsock|run)"')
-CLASSES = {"guard": "guard", "serve-vsock": "vsock", "run": None}  # by thread
+CLASSES = {
+    "gateway": "gateway", "guard": "guard", "serve-net": "net", "serve-vsock": "vsock",
+    "run": None,  # by thread
+}
+PROGRAM = re.compile(rf'"[^"]*microagent-vmm", \["[^"]*"(?:\.\.\.)?, "({"|".join(CLASSES)})"')
 NEW = {"clone", "clone3"}
 WORD = (1 << 32) - 1  # what a test of a "dword" compares
 

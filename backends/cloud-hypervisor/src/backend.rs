@@ -1,5 +1,6 @@
 //! The backend: what this Cloud Hypervisor can do here, and machines of it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -7,7 +8,9 @@ use microagent_backend::{
     Acceleration, Backend, Capabilities, Error, ErrorKind, IsolationPlan, Lifetime, Limits,
     Machine, PowerOff, Result, RunDir,
 };
-use microagent_guarded::{KvmProbe, absolute_dir, admitted, landlock_works, memory};
+use microagent_guarded::{
+    INSTALL_PASST, KvmProbe, absolute_dir, admitted, landlock_works, locate_passt, memory,
+};
 use microagent_machine::{Arch, Feature, MachineSpec};
 
 use crate::acceleration::decide;
@@ -49,7 +52,8 @@ impl CloudHypervisorBackend {
         let version = self.cache.version(&program).await?;
         check(&program, version)?;
         let acceleration = decide(&self.kvm, vmm).await?;
-        Ok(Found { program, version, acceleration })
+        let passt = locate_passt().ok();
+        Ok(Found { program, version, passt, acceleration })
     }
 }
 
@@ -57,10 +61,15 @@ impl CloudHypervisorBackend {
 struct Found {
     program: PathBuf,
     version: CloudHypervisorVersion,
+    passt: Option<PathBuf>,
     acceleration: Acceleration,
 }
 
-fn capabilities(version: CloudHypervisorVersion, acceleration: Acceleration) -> Capabilities {
+fn capabilities(
+    version: CloudHypervisorVersion,
+    passt: Option<&Path>,
+    acceleration: Acceleration,
+) -> Capabilities {
     let tested = if version.is_tested() { "" } else { " (untested)" };
     let features = [
         (Feature::BootVmlinux, true),
@@ -69,17 +78,19 @@ fn capabilities(version: CloudHypervisorVersion, acceleration: Acceleration) -> 
         (Feature::ReadOnlyDisk, version.is_told_image_type()),
         (Feature::Vsock, true),
         (Feature::Rng, true),
+        (Feature::UserNet, passt.is_some()),
         (Feature::MultipleVcpus, true),
         (Feature::Console, true),
         (Feature::Pause, true),
         (Feature::Detached, true),
     ];
+    let remedy = passt.is_none().then(|| (Feature::UserNet, INSTALL_PASST.to_owned()));
     Capabilities {
         backend: NAME.into(),
         version: format!("{version}{tested}"),
         architectures: vec![Arch::X86_64],
         features: features.into_iter().filter(|(_, has)| *has).map(|(f, _)| f).collect(),
-        remedies: Default::default(),
+        remedies: BTreeMap::from_iter(remedy),
         limits: Limits {
             vcpus: MAX_VCPUS,
             memory: memory().min(MAX_MEMORY),
@@ -104,8 +115,8 @@ impl Backend for CloudHypervisorBackend {
     }
 
     async fn probe(&self) -> Result<Capabilities> {
-        let Found { program: _, version, acceleration } = self.find().await?;
-        Ok(capabilities(version, acceleration))
+        let Found { program: _, version, passt, acceleration } = self.find().await?;
+        Ok(capabilities(version, passt.as_deref(), acceleration))
     }
 
     async fn create(
@@ -114,9 +125,10 @@ impl Backend for CloudHypervisorBackend {
         dir: &RunDir,
         lifetime: Lifetime,
     ) -> Result<Box<dyn Machine>> {
-        let Found { program, version, acceleration } = self.find().await?;
-        let boot = admitted(spec, &capabilities(version, acceleration))?;
-        let parts = Parts { vmm: &self.options.monitor, program: &program, version };
+        let Found { program, version, passt, acceleration } = self.find().await?;
+        let passt = passt.as_deref();
+        let boot = admitted(spec, &capabilities(version, passt, acceleration))?;
+        let parts = Parts { vmm: &self.options.monitor, program: &program, passt, version };
         Ok(Box::new(build(&parts, spec, boot, &absolute_dir(dir)?, lifetime).await?))
     }
 
@@ -148,16 +160,17 @@ mod tests {
     fn what_differs_by_version_is_a_capability() {
         let check = |major, expect: &str, without: &[Feature]| {
             let evidence = "test".into();
-            let caps = capabilities(version(major), Acceleration::Hardware { evidence });
+            let passt = Some(Path::new("/bin/passt"));
+            let caps = capabilities(version(major), passt, Acceleration::Hardware { evidence });
             assert_eq!(caps.version, expect);
             let lacking = Feature::ALL.iter().filter(|f| !caps.features.contains(f));
             assert_eq!(lacking.copied().collect::<Vec<_>>(), without, "{major}");
         };
-        check(53, "53.0", &[Feature::UserNet]);
-        check(51, "51.0 (untested)", &[Feature::UserNet]);
-        let disks = [Feature::Disk, Feature::ReadOnlyDisk, Feature::UserNet];
+        check(53, "53.0", &[]);
+        check(51, "51.0 (untested)", &[]);
+        let disks = [Feature::Disk, Feature::ReadOnlyDisk];
         check(50, "50.0 (untested)", &disks);
-        check(38, "38.0 (untested)", &[Feature::BootBzimage, disks[0], disks[1], disks[2]]);
+        check(38, "38.0 (untested)", &[Feature::BootBzimage, disks[0], disks[1]]);
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 
 use microagent_backend::{Error, ErrorKind, Lifetime, Result, RunDir, State};
-use microagent_guarded::{GUARD, Life, Reports, SocketDir, Started, Unfinished, died, last_words};
+use microagent_guarded::{
+    GUARD, Life, PASST, Reports, SocketDir, Started, Unfinished, died, last_words,
+};
 use microagent_machine::{Boot, MachineSpec};
 use microagent_vmm_protocol::{EventWatch, FIRST_PASSED_FD, GuardReport, GuardSpec, VERSION};
 
@@ -17,6 +19,7 @@ use crate::confinement::confinement;
 use crate::ending::AGAIN;
 use crate::files;
 use crate::machine::CloudHypervisorMachine;
+use crate::network;
 use crate::refusal::{ended_early, not_started};
 use crate::translate::vm_config;
 use crate::vm_config::VmConfig;
@@ -35,6 +38,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) vmm: &'a Path,
     /// Cloud Hypervisor.
     pub(crate) program: &'a Path,
+    /// passt, where there is one.
+    pub(crate) passt: Option<&'a Path>,
     /// Which it is.
     pub(crate) version: CloudHypervisorVersion,
 }
@@ -55,6 +60,12 @@ pub(crate) async fn build(
     std::os::unix::fs::symlink(&boot.kernel, &link)
         .map_err(|e| Error::io(format!("make the link {}", link.display()), e))?;
     let given = Given::new(unfinished.sockets(), claim(&spec.disks)?)?;
+    let mut gateway = None;
+    if let Some((net, passt)) = spec.net.as_ref().zip(parts.passt) {
+        let (started, device) = unfinished.gateway(passt, net, &life)?;
+        network::serve(device, &life, &mut unfinished)?;
+        gateway = Some(started);
+    }
     let guard = GuardSpec {
         version: VERSION,
         program: parts.program.to_owned(),
@@ -70,7 +81,17 @@ pub(crate) async fn build(
     };
     let mut reports = unfinished.guard(&guard, &life, given.fds)?;
     let client = Client::new(SocketDir::open(dir)?);
-    let started = until_built(dir, &client, &config, &mut reports).await?;
+    let network = async {
+        match gateway {
+            Some(gateway) => gateway.ready(dir).await.map(Some),
+            None => Ok(None),
+        }
+    };
+    let built = until_built(dir, &client, &config, &mut reports);
+    let (passt, started) = tokio::try_join!(network, built)?;
+    if let Some(pid) = passt {
+        unfinished.helper_started(PASST, pid)?;
+    }
     CloudHypervisorMachine::new(unfinished.finish(NAME, started)?, Some(reports))
 }
 

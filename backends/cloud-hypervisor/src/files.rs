@@ -8,5 +8,10 @@ pub(crate) const API: &str = "api.sock";
 /// A link to the kernel, until it has booted.
 pub(crate) const KERNEL: &str = "kernel";
 
+/// Where Cloud Hypervisor meets the process that serves the network device.
+pub(crate) const NET: &str = "net.sock";
+/// What that process has to say.
+pub(crate) const NET_LOG: &str = "net.log";
+
 /// All that this driver puts into a run directory beside what every machine has there.
-pub(crate) const OWN: &[&str] = &[API, KERNEL];
+pub(crate) const OWN: &[&str] = &[API, KERNEL, NET, NET_LOG];

@@ -28,6 +28,7 @@ mod identify;
 mod limits;
 mod locate;
 mod machine;
+mod network;
 mod options;
 mod refusal;
 mod stats;

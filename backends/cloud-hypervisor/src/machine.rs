@@ -8,12 +8,15 @@ use microagent_backend::{
     ConsoleLog, Error, ErrorKind, Exit, Isolation, Machine, MachineStats, Pause, PowerButton,
     Result, RunDir, State, Stats, VsockSocket,
 };
-use microagent_guarded::{FOLLOW_WITHIN, Processes, Remains, Reports, SocketDir, wrong_moment};
+use microagent_guarded::{
+    FOLLOW_WITHIN, GATEWAY, PASST, Processes, Remains, Reports, SocketDir, wrong_moment,
+};
 
 use crate::api::Client;
 use crate::backend::NAME;
 use crate::ending::verdict;
 use crate::files;
+use crate::network::NET;
 use crate::stats::machine_stats;
 
 /// A machine that was built or taken up; the two differ in nothing.
@@ -41,7 +44,7 @@ impl CloudHypervisorMachine {
 
     /// Takes up the machine that is recorded in `dir`.
     pub(crate) fn open(dir: RunDir) -> Result<Self> {
-        Self::new(Processes::open(dir, NAME, &[])?, None)
+        Self::new(Processes::open(dir, NAME, &[NET, GATEWAY, PASST])?, None)
     }
 
     /// Fails unless the machine is in the state `from`.

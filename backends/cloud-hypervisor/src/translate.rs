@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use microagent_backend::{Error, ErrorKind, Result, RunDir};
-use microagent_machine::{Access, Boot, MachineSpec};
+use microagent_machine::{Access, Boot, MachineSpec, UserNet};
 
 use crate::CloudHypervisorVersion;
 use crate::files;
 use crate::vm_config::{
-    Cpus, Disk, ImageType, Memory, Payload, Rng, Serial, SerialMode, VmConfig, Vsock,
+    Cpus, Disk, ImageType, Memory, Net, Payload, Rng, Serial, SerialMode, VmConfig, Vsock,
 };
 
 /// What the backend adds to the guest's arguments: the console, and a quick way to reset.
@@ -18,6 +18,9 @@ const CMDLINE: &str = "console=ttyS0 reboot=k panic=-1";
 pub(crate) const DISK: &str = "block-";
 /// The name of the vsock device.
 pub(crate) const VSOCK: &str = "vsock";
+
+/// The name of the network device.
+const NET: &str = "net";
 
 /// What Cloud Hypervisor of this version is asked to be, in the run directory `dir`. The
 /// socket is named relative to that, its working directory, since the whole path may be too
@@ -32,8 +35,7 @@ pub(crate) fn vm_config(
     version: CloudHypervisorVersion,
 ) -> Result<VmConfig> {
     // Exhaustive on purpose: a new field must be translated or refused.
-    // A network is not declared, and so refused before.
-    let MachineSpec { arch: _, vcpus, memory, disks, vsock, net: _, rng: _, boot: _ } = spec;
+    let MachineSpec { arch: _, vcpus, memory, disks, vsock, net, rng: _, boot: _ } = spec;
     let Boot { kernel, format: _, initramfs, cmdline, device_arguments: _ } = boot;
     // What the link leads to; it is the link that is asked for.
     absolute(kernel)?;
@@ -44,7 +46,8 @@ pub(crate) fn vm_config(
             max_vcpus: *vcpus,
             nested: version.can_refuse_nesting().then_some(false),
         },
-        memory: Memory { size: memory.bytes() },
+        // The process of the network device reads it.
+        memory: Memory { size: memory.bytes(), shared: net.is_some() },
         payload: Payload {
             kernel: absolute(&dir.file(files::KERNEL))?,
             cmdline: words.collect::<Vec<_>>().join(" "),
@@ -56,11 +59,23 @@ pub(crate) fn vm_config(
             cid: vsock.cid.get(),
             socket: files::VSOCK.into(),
         }),
+        net: net.iter().map(|_| network()).collect(),
         // It is there in any case, so where it gets its entropy is said in any case.
         rng: Rng { src: "/dev/urandom".into() },
         serial: Serial { mode: SerialMode::Tty },
         console: Serial { mode: SerialMode::Off },
     })
+}
+
+fn network() -> Net {
+    Net {
+        id: NET.into(),
+        mac: UserNet::MAC.map(|byte| format!("{byte:02x}")).join(":"),
+        vhost_user: true,
+        vhost_socket: files::NET.into(),
+        num_queues: 2,
+        queue_size: 256,
+    }
 }
 
 fn disk(disk: &microagent_machine::Disk, version: CloudHypervisorVersion) -> Result<Disk> {
@@ -127,6 +142,7 @@ pub(crate) mod tests {
                 disk("vsock", "/state/scratch", Access::ReadWrite),
             ],
             vsock: Some(microagent_machine::Vsock { cid: Cid::GUEST }),
+            net: Some(UserNet::default()),
             rng: true,
             boot: Some(Boot {
                 initramfs: "/run/initramfs, with a comma".into(),

@@ -15,6 +15,8 @@ pub(crate) struct VmConfig {
     pub(crate) disks: Vec<Disk>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) vsock: Option<Vsock>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) net: Vec<Net>,
     pub(crate) rng: Rng,
     pub(crate) serial: Serial,
     pub(crate) console: Serial,
@@ -35,6 +37,8 @@ pub(crate) struct Cpus {
 pub(crate) struct Memory {
     /// In bytes.
     pub(crate) size: u64,
+    /// Whether other processes may map it.
+    pub(crate) shared: bool,
 }
 
 /// What is booted.
@@ -71,6 +75,17 @@ pub(crate) struct Vsock {
     pub(crate) id: String,
     pub(crate) cid: u32,
     pub(crate) socket: PathBuf,
+}
+
+/// The network device, which another process serves.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Net {
+    pub(crate) id: String,
+    pub(crate) mac: String,
+    pub(crate) vhost_user: bool,
+    pub(crate) vhost_socket: PathBuf,
+    pub(crate) num_queues: u32,
+    pub(crate) queue_size: u16,
 }
 
 /// The source of entropy.

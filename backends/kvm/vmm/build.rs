@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::path::Path;
 
 /// The classes of processes and threads that have a filter.
-const CLASSES: [&str; 7] = ["child", "guard", "gateway", "vsock", "monitor", "vcpu", "io"];
+const CLASSES: [&str; 8] = ["child", "guard", "gateway", "vsock", "net", "monitor", "vcpu", "io"];
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arch = env::var("CARGO_CFG_TARGET_ARCH")?;

@@ -1,4 +1,4 @@
-//! What stands between a guest's network device and passt.
+//! What serves a guest's network, apart from the hypervisor.
 
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
@@ -54,4 +54,16 @@ pub enum GatewayReport {
         /// Why, in one line.
         message: String,
     },
+}
+
+/// What `serve-net` is to serve.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ServeNetSpec {
+    /// [`VERSION`](crate::VERSION).
+    pub version: u32,
+    /// The address of the guest's device.
+    pub mac: [u8; 6],
+    /// Whether the end of file on [`LIFE_FD`](crate::LIFE_FD) ends it.
+    pub attached: bool,
 }

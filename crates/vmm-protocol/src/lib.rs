@@ -1,18 +1,20 @@
 //! Messages between a driver and the processes of package `microagent-vmm`; no I/O.
 //!
-//! A driver starts `microagent-vmm guard`, `microagent-vmm serve-vsock` or `microagent-vmm
-//! gateway` with one JSON document on standard input (read to its end) and these descriptors:
+//! A driver starts `microagent-vmm guard`, `microagent-vmm serve-vsock`, `microagent-vmm
+//! serve-net` or `microagent-vmm gateway` with one JSON document on standard input (read to its
+//! end) and these descriptors:
 //!
-//! | descriptor | guard | serve-vsock | gateway |
-//! |---|---|---|---|
-//! | 0 | [`GuardSpec`] | [`ServeVsockSpec`] | [`GatewaySpec`] |
-//! | 1 | [`GuardReport`] lines, one JSON object each | nothing | one [`GatewayReport`] line |
-//! | 2 | log | log | log |
-//! | [`LIFE_FD`] | read end of the life pipe (attached only) | the same | the same |
-//! | behind those passed on | read end of the child's events ([`EventWatch`]) | | |
-//! | [`VHOST_LISTENER_FD`] | | listening Unix socket for the vhost-user frontend | |
-//! | [`VSOCK_LISTENER_FD`] | | listening Unix socket for host programs | |
-//! | [`GATEWAY_FD`] | | | stream socket to the network device |
+//! | descriptor | guard | serve-vsock | serve-net | gateway |
+//! |---|---|---|---|---|
+//! | 0 | [`GuardSpec`] | [`ServeVsockSpec`] | [`ServeNetSpec`] | [`GatewaySpec`] |
+//! | 1 | [`GuardReport`] lines, one JSON object each | nothing | nothing | one [`GatewayReport`] line |
+//! | 2 | log | log | log | log |
+//! | [`LIFE_FD`] | read end of the life pipe (attached only) | the same | the same | the same |
+//! | behind those passed on | read end of the child's events ([`EventWatch`]) | | | |
+//! | [`VHOST_LISTENER_FD`] | | listening Unix socket for the vhost-user frontend | the same | |
+//! | [`VSOCK_LISTENER_FD`] | | listening Unix socket for host programs | | |
+//! | [`SERVE_NET_FD`] | | | stream socket to the gateway | |
+//! | [`GATEWAY_FD`] | | | | stream socket to the network device |
 //!
 //! The native monitor, `microagent-vmm run`, is started by a guard, as any hypervisor is; it
 //! finds what the guard passed on ([`GuardSpec::pass`]):
@@ -37,7 +39,7 @@ pub use control::{
     ControlError, ControlErrorKind, DeviceStats, MAX_CONTROL_LINE, MonitorState, MonitorStats,
     Reply, Request, VcpuStats,
 };
-pub use gateway::{Fencing, GatewayReport, GatewaySpec};
+pub use gateway::{Fencing, GatewayReport, GatewaySpec, ServeNetSpec};
 pub use monitor::{
     Announcement, EXIT_POWER_OFF, EXIT_RESET, KernelImage, MAX_MEMORY_MIB, MAX_VCPUS, MonitorDisk,
     MonitorNet, MonitorSpec, MonitorVsock, NetKind, VIRTIO_SLOTS,
@@ -56,6 +58,8 @@ pub const VERSION: u32 = 1;
 pub const LIFE_FD: i32 = 3;
 /// The listening socket at which the vhost-user frontend (the hypervisor) connects.
 pub const VHOST_LISTENER_FD: i32 = 4;
+/// The stream socket to what is behind a network device that is served apart.
+pub const SERVE_NET_FD: i32 = 5;
 /// The stream socket to a guest's network device, on which each frame follows its length, 4
 /// bytes in network order.
 pub const GATEWAY_FD: i32 = 4;

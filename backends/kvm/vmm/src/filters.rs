@@ -1,9 +1,9 @@
 //! The seccomp filters of this program: `seccomp/<arch>.json`, compiled by `build.rs`.
 //!
-//! A call that the guard, the gateway or the vsock server may not make fails with `EPERM` instead of ending
-//! the process: a C library newer than the filter can then do without it, while one that was
-//! smuggled in gains as little either way. The threads of a monitor run what a guest says, so
-//! there it ends the machine: whoever got that far shall not try again.
+//! A call that the guard, the gateway or the server of a device may not make fails with `EPERM`
+//! instead of ending the process: a C library newer than the filter can then do without it, while
+//! one that was smuggled in gains as little either way. The threads of a monitor run what a guest
+//! says, so there it ends the machine: whoever got that far shall not try again.
 
 use std::io;
 
@@ -19,8 +19,10 @@ pub(crate) enum Class {
     Guard,
     /// A gateway whose passt runs.
     Gateway,
-    /// A vsock server all of whose threads run.
+    /// A server of a vsock device, all of whose threads run.
     Vsock,
+    /// A server of a network device, all of whose threads run.
+    Net,
     /// The thread of a monitor that takes requests.
     Monitor,
     /// A thread that runs a vCPU.
@@ -53,6 +55,7 @@ fn bytes(class: Class) -> &'static [u8] {
         Class::Guard => include_bytes!(concat!(env!("OUT_DIR"), "/guard.bpf")),
         Class::Gateway => include_bytes!(concat!(env!("OUT_DIR"), "/gateway.bpf")),
         Class::Vsock => include_bytes!(concat!(env!("OUT_DIR"), "/vsock.bpf")),
+        Class::Net => include_bytes!(concat!(env!("OUT_DIR"), "/net.bpf")),
         Class::Monitor => include_bytes!(concat!(env!("OUT_DIR"), "/monitor.bpf")),
         Class::Vcpu => include_bytes!(concat!(env!("OUT_DIR"), "/vcpu.bpf")),
         Class::Io => include_bytes!(concat!(env!("OUT_DIR"), "/io.bpf")),

@@ -1,6 +1,6 @@
 //! The processes of a machine: `run` is the native monitor, `guard` starts and outlives it or
-//! another hypervisor, `serve-vsock` is the vsock device of one that has none of its own, and
-//! `gateway` stands between the network device and the process that opens sockets for it.
+//! another hypervisor, `serve-vsock` and `serve-net` are devices of one that has none of its
+//! own, and `gateway` stands between the network device and the process that opens sockets for it.
 //!
 //! `microagent-vmm-protocol` says what each reads and which descriptors it is given.
 
@@ -18,11 +18,13 @@ mod life;
 mod log;
 mod monitor;
 mod probe;
+mod serve_net;
 mod serve_vsock;
 mod signals;
 mod spec;
 mod usage;
 mod vcpu;
+mod vhost_server;
 mod vm;
 
 use std::process::ExitCode;
@@ -35,6 +37,7 @@ fn main() -> ExitCode {
         [Some("guard")] => guard::run(),
         [Some("probe")] => probe::run(),
         [Some("run")] => monitor::run(),
+        [Some("serve-net")] => serve_net::run(),
         [Some("serve-vsock")] => serve_vsock::run(),
         [Some("--version")] => usage::version(),
         _ => usage::refuse(),

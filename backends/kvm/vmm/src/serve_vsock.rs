@@ -8,21 +8,20 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use microagent_confine::{Limits, Rules, Ruleset, forbid_new_privileges};
+use microagent_confine::forbid_new_privileges;
 use microagent_devices::vhost_user::vsock::VsockServer;
 use microagent_devices::virtio::vsock::{Config, Vsock, VsockError};
 use microagent_vmm_protocol::{LIFE_FD, ServeVsockSpec, VHOST_LISTENER_FD, VSOCK_LISTENER_FD};
-use rustix::event::{PollFd, PollFlags, Timespec};
-use vhost::vhost_user::Listener;
 use vhost_user_backend::VhostUserDaemon;
 use vm_memory::{GuestMemoryAtomic, GuestMemoryMmap};
 
-use crate::filters::{self, Class};
+use crate::filters::Class;
 use crate::inherited::{self, InheritedError};
 use crate::life::Life;
 use crate::log::chain;
 use crate::signals;
 use crate::spec::{self, SpecError};
+use crate::vhost_server::{self, ServerError, restrict, watch_life};
 
 /// How long the hypervisor may take to connect.
 const FRONTEND: Duration = Duration::from_secs(60);
@@ -41,17 +40,12 @@ enum ServeError {
     Socket(String),
     #[error("cannot enter the run directory {dir}")]
     Dir { dir: PathBuf, source: io::Error },
-    #[error("cannot confine this process")]
-    Confine(#[source] Box<dyn std::error::Error + Send + Sync>),
+    #[error("cannot prepare this process")]
+    Prepare(#[source] io::Error),
     #[error(transparent)]
     Device(#[from] VsockError),
-    #[error("cannot watch the {0}")]
-    Watch(&'static str, #[source] io::Error),
-    #[error("no hypervisor connected within {} s", FRONTEND.as_secs())]
-    NoFrontend,
-    /// The library's errors are no `std::error::Error`, so this one cannot be a source.
-    #[error("cannot serve the hypervisor: {0}")]
-    Serve(vhost_user_backend::Error),
+    #[error(transparent)]
+    Server(#[from] ServerError),
 }
 
 /// Serves until the frontend is gone.
@@ -66,9 +60,8 @@ pub(crate) fn run() -> ExitCode {
 }
 
 fn serve() -> Result<(), ServeError> {
-    let confine = |e: io::Error| ServeError::Confine(e.into());
-    signals::ignore_what_ends_a_session().map_err(confine)?;
-    forbid_new_privileges().map_err(confine)?;
+    signals::ignore_what_ends_a_session().map_err(ServeError::Prepare)?;
+    forbid_new_privileges().map_err(ServeError::Prepare)?;
     let spec: ServeVsockSpec = spec::read(io::stdin().lock())?;
     let (life, vhost, vsock) = sockets(spec.attached)?;
     if Path::new(&spec.socket).file_name() != Some(spec.socket.as_ref()) {
@@ -76,7 +69,7 @@ fn serve() -> Result<(), ServeError> {
     }
     std::env::set_current_dir(&spec.dir)
         .map_err(|source| ServeError::Dir { dir: spec.dir.clone(), source })?;
-    restrict(&spec.dir)?;
+    restrict(vec![spec.dir.clone()], OPEN_FILES)?;
     if let Some(life) = life {
         watch_life(life)?;
     }
@@ -99,53 +92,11 @@ fn sockets(attached: bool) -> Result<(Option<Life>, UnixListener, UnixListener),
     })
 }
 
-/// Before the first thread, since it holds for threads that are made later.
-fn restrict(dir: &Path) -> Result<(), ServeError> {
-    let files = rustix::process::getrlimit(rustix::process::Resource::Nofile);
-    let open_files = files.maximum.map_or(OPEN_FILES, |most| most.min(OPEN_FILES));
-    Limits { file_size: 0, open_files }.apply().map_err(|e| ServeError::Confine(e.into()))?;
-    let rules = Rules { write: vec![dir.to_owned()], ..Rules::default() };
-    let ruleset = Ruleset::new(&rules).map_err(|e| ServeError::Confine(e.into()))?;
-    if ruleset.is_supported() {
-        ruleset.restrict_self().map_err(|e| ServeError::Confine(e.into()))?;
-    }
-    Ok(())
-}
-
-/// Ends this process with the life pipe, whatever else it is doing.
-fn watch_life(life: Life) -> Result<(), ServeError> {
-    std::thread::Builder::new()
-        .name("life".into())
-        .spawn(move || {
-            life.wait_for_end();
-            std::process::exit(0)
-        })
-        .map(drop)
-        .map_err(|source| ServeError::Watch("life pipe", source))
-}
-
 fn serve_frontend(device: Vsock, listener: UnixListener) -> Result<(), ServeError> {
     let server = VsockServer::new(device);
     let memory = GuestMemoryAtomic::new(GuestMemoryMmap::new());
-    let mut daemon = VhostUserDaemon::new("vhost-user".into(), server.clone(), memory)
-        .map_err(ServeError::Serve)?;
-    server.attach(&daemon).map_err(|source| ServeError::Watch("host programs", source))?;
-    wait_for_frontend(&listener)?;
-    daemon.start(&mut Listener::from(listener)).map_err(ServeError::Serve)?;
-    // All threads exist now, and the guest has not run yet.
-    filters::install(Class::Vsock).map_err(|e| ServeError::Confine(e.into()))?;
-    match daemon.wait() {
-        Ok(()) | Err(vhost_user_backend::Error::HandleRequest(_)) => Ok(()),
-        Err(error) => Err(ServeError::Serve(error)),
-    }
-}
-
-fn wait_for_frontend(listener: &UnixListener) -> Result<(), ServeError> {
-    let watch = |e: rustix::io::Errno| ServeError::Watch("vhost-user listener", e.into());
-    let mut fds = [PollFd::new(listener, PollFlags::IN)];
-    let timeout = Timespec::try_from(FRONTEND).ok();
-    match rustix::event::poll(&mut fds, timeout.as_ref()).map_err(watch)? {
-        0 => Err(ServeError::NoFrontend),
-        _ => Ok(()),
-    }
+    let daemon = VhostUserDaemon::new("vhost-user".into(), server.clone(), memory)
+        .map_err(ServerError::Serve)?;
+    server.attach(&daemon).map_err(|e| ServerError::Watch("host programs", e))?;
+    Ok(vhost_server::serve(daemon, listener, Some(FRONTEND), Class::Vsock)?)
 }

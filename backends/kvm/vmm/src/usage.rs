@@ -2,7 +2,8 @@
 
 use std::process::ExitCode;
 
-const USAGE: &str = "usage: microagent-vmm gateway | guard | probe | run | serve-vsock | --version";
+const USAGE: &str =
+    "usage: microagent-vmm gateway | guard | probe | run | serve-net | serve-vsock | --version";
 
 /// Prints the version.
 pub(crate) fn version() -> ExitCode {

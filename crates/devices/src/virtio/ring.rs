@@ -84,6 +84,11 @@ impl Ring {
         self.queue.set_next_avail(self.queue.next_avail().wrapping_sub(count));
     }
 
+    /// How many chains were taken, as the driver counts them.
+    pub(crate) fn position(&self) -> u16 {
+        self.queue.next_avail()
+    }
+
     /// The most chains that there can be at once.
     pub(crate) fn size(&self) -> u16 {
         self.queue.size()

@@ -9,8 +9,9 @@ const MONITOR: [Class; 3] = [Class::Monitor, Class::Vcpu, Class::Io];
 
 #[test]
 fn there_is_one_for_each_class() {
-    for class in
-        [Class::Child, Class::Guard, Class::Gateway, Class::Vsock].into_iter().chain(MONITOR)
+    for class in [Class::Child, Class::Guard, Class::Gateway, Class::Vsock, Class::Net]
+        .into_iter()
+        .chain(MONITOR)
     {
         let present = filter(class).unwrap().is_some();
         assert_eq!(present, cfg!(target_arch = "x86_64"), "{class:?}");
@@ -96,7 +97,7 @@ fn a_forbidden_call_ends_a_monitor() {
 #[test]
 #[cfg(target_arch = "x86_64")]
 fn a_forbidden_call_of_a_helper_fails() {
-    for class in [Class::Guard, Class::Vsock] {
+    for class in [Class::Guard, Class::Gateway, Class::Vsock, Class::Net] {
         for forbidden in [libc::SYS_execve, libc::SYS_ptrace, libc::SYS_mount] {
             assert_eq!(after_call(class, forbidden, 0), Outcome::Failed, "{class:?} {forbidden}");
         }

@@ -105,6 +105,16 @@ impl Net {
         self.metrics
     }
 
+    /// How far the driver's chains of each queue were taken, while it is active.
+    pub(crate) fn positions(&self) -> Option<[u16; 2]> {
+        match &self.state {
+            State::Active(active) => {
+                Some([&active.receiver.ring, &active.transmitter].map(Ring::position))
+            }
+            State::Inactive => None,
+        }
+    }
+
     /// Does what there is to do, and is inactive after an error.
     fn process(&mut self, work: Work) -> Result<(), DeviceError> {
         let result = self.both(work);

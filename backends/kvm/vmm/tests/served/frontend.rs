@@ -4,7 +4,6 @@ use std::fs::File;
 use std::os::fd::AsRawFd;
 
 use microagent_devices::testing::{Buffer, DriverQueue};
-use microagent_devices::virtio::vsock::{HEADER_LEN, HOST_CID, Header, Kind, QUEUE_RX, QUEUE_TX};
 use rustix::fs::MemfdFlags;
 use vhost::vhost_user::message::{VhostUserConfigFlags, VhostUserProtocolFeatures};
 use vhost::vhost_user::{Frontend as Session, VhostUserFrontend};
@@ -27,15 +26,9 @@ const TX_BASE: u64 = 0x8_0000;
 const HERE: u64 = 0x7000_0000_0000;
 /// How long anything here may take, in milliseconds.
 const PATIENCE: i32 = 20_000;
-const KINDS: [Kind; 7] = [
-    Kind::Request,
-    Kind::Response,
-    Kind::Reset,
-    Kind::Shutdown,
-    Kind::Data,
-    Kind::CreditUpdate,
-    Kind::CreditRequest,
-];
+/// The queues of vsock and of a network alike.
+const QUEUE_RX: usize = 0;
+const QUEUE_TX: usize = 1;
 
 /// Guest memory that can be handed to another process.
 pub(crate) fn shared_memory() -> GuestMemoryMmap {
@@ -65,7 +58,22 @@ impl<'m> Frontend<'m> {
         assert!(extra.contains(VhostUserProtocolFeatures::CONFIG | VhostUserProtocolFeatures::MQ));
         session.set_protocol_features(extra).unwrap();
         session.set_features(features).unwrap();
-        let region = memory.iter().next().unwrap();
+        let eventfds = || [0; 2].map(|_| EventFd::new(0).unwrap());
+        let mut frontend = Self {
+            memory,
+            session,
+            queues: QUEUES.map(|base| DriverQueue::new(memory, base, SIZE)),
+            kicks: eventfds(),
+            calls: eventfds(),
+            bases: [0; 2],
+        };
+        frontend.share_memory();
+        frontend
+    }
+
+    /// Says where its guest's memory is, as it does again when there is more.
+    pub(crate) fn share_memory(&mut self) {
+        let region = self.memory.iter().next().unwrap();
         let table = VhostUserMemoryRegionInfo {
             guest_phys_addr: 0,
             memory_size: MEMORY as u64,
@@ -73,16 +81,7 @@ impl<'m> Frontend<'m> {
             mmap_offset: 0,
             mmap_handle: region.file_offset().unwrap().file().as_raw_fd(),
         };
-        session.set_mem_table(&[table]).unwrap();
-        let eventfds = || [0; 2].map(|_| EventFd::new(0).unwrap());
-        Self {
-            memory,
-            session,
-            queues: QUEUES.map(|base| DriverQueue::new(memory, base, SIZE)),
-            kicks: eventfds(),
-            calls: eventfds(),
-            bases: [0; 2],
-        }
+        self.session.set_mem_table(&[table]).unwrap();
     }
 
     /// What the device says about itself.
@@ -137,39 +136,27 @@ impl<'m> Frontend<'m> {
         }
     }
 
-    /// Sends a packet to a port of the host.
-    pub(crate) fn send(&mut self, kind: Kind, port: u32, data: &[u8]) {
-        let op = 1 + KINDS.iter().position(|k| *k == kind).unwrap() as u16;
-        let header = Header {
-            src_cid: 3,
-            dst_cid: HOST_CID,
-            src_port: 7,
-            dst_port: port,
-            len: data.len() as u32,
-            kind: 1,
-            op,
-            flags: 0,
-            buf_alloc: 1 << 16,
-            fwd_cnt: 0,
-        };
-        let packet = [&header.to_bytes()[..], data].concat();
-        self.memory.write_slice(&packet, GuestAddress(TX_BASE)).unwrap();
+    /// Has the device send this.
+    pub(crate) fn transmit(&mut self, packet: &[u8]) {
+        self.memory.write_slice(packet, GuestAddress(TX_BASE)).unwrap();
         self.queues[QUEUE_TX].offer(&[Buffer::Readable(TX_BASE, packet.len() as u32)]);
         self.kicks[QUEUE_TX].write(1).unwrap();
         self.wait_used(QUEUE_TX);
     }
 
-    /// The next packet for the guest.
-    pub(crate) fn next(&mut self) -> (Kind, Vec<u8>) {
-        let (head, _) = self.wait_used(QUEUE_RX);
+    /// Says that there is more to send than there can be.
+    pub(crate) fn break_queue(&mut self) {
+        self.queues[QUEUE_TX].set_available(0x7fff);
+        self.kicks[QUEUE_TX].write(1).unwrap();
+    }
+
+    /// What the device received next.
+    pub(crate) fn receive(&mut self) -> Vec<u8> {
+        let (head, len) = self.wait_used(QUEUE_RX);
+        let mut bytes = vec![0; len as usize];
         let address = RX_BASE + u64::from(head) * u64::from(RX_BUFFER);
-        let mut bytes = [0; HEADER_LEN];
         self.memory.read_slice(&mut bytes, GuestAddress(address)).unwrap();
-        let header = Header::from_bytes(&bytes);
-        let mut data = vec![0; header.len as usize];
-        let data_at = GuestAddress(address + HEADER_LEN as u64);
-        self.memory.read_slice(&mut data, data_at).unwrap();
-        (header.kind().unwrap(), data)
+        bytes
     }
 
     /// Waits until the device is done with a chain.
