@@ -25,6 +25,8 @@ use crate::vhost_server::{self, ServerError, restrict, watch_life};
 
 /// How long the hypervisor may take to connect.
 const FRONTEND: Duration = Duration::from_secs(60);
+/// How long host programs may take for what the guest had sent before the hypervisor was gone.
+const FINISHED_WITHIN: Duration = Duration::from_secs(2);
 /// Descriptors: the most connections that the device allows, and what the process itself
 /// needs.
 const OPEN_FILES: u64 = 1024 + 64;
@@ -98,5 +100,8 @@ fn serve_frontend(device: Vsock, listener: UnixListener) -> Result<(), ServeErro
     let daemon = VhostUserDaemon::new("vhost-user".into(), server.clone(), memory)
         .map_err(ServerError::Serve)?;
     server.attach(&daemon).map_err(|e| ServerError::Watch("host programs", e))?;
-    Ok(vhost_server::serve(daemon, listener, Some(FRONTEND), Class::Vsock)?)
+    let served = vhost_server::serve(daemon, listener, Some(FRONTEND), Class::Vsock);
+    // Its threads serve the device no more.
+    server.finish(FINISHED_WITHIN);
+    Ok(served?)
 }

@@ -6,7 +6,7 @@ use microagent_backend::Exit;
 use microagent_machine::{Cid, Vsock};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use crate::bench::{END_WITHIN, Subject};
 use crate::case::case;
@@ -17,6 +17,7 @@ pub(super) const CASES: &[Case] = &[
     case!(T2, [Vsock], a_guest_reaches_a_listener_on_the_host),
     case!(T2, [Vsock], a_guest_is_refused_where_nobody_listens),
     case!(T2, [Vsock], the_host_reaches_a_listener_in_the_guest),
+    case!(T2, [Vsock], what_a_guest_sent_before_its_end_arrives),
     case!(T2, [Vsock], the_host_is_refused_where_nobody_listens),
 ];
 
@@ -26,6 +27,13 @@ const PORT: u32 = 7000;
 const SILENT: u32 = 7001;
 /// How much is sent through: more than any buffer on the way, and no multiple of a page.
 const BULK: usize = (1 << 20) + 123;
+/// How much a guest sends before its end: more than a socket takes, less than the socket and
+/// the credit of a connection may be.
+const LAST_WORDS: usize = 320 << 10;
+/// In how many pieces the host reads them.
+const PIECES: usize = 20;
+/// How long it does something else in between: a guest has gone within less than all of them.
+const BETWEEN_PIECES: Duration = Duration::from_millis(25);
 /// Longest answer to `CONNECT` that is read, in bytes.
 const MAX_ANSWER: usize = 32;
 
@@ -87,14 +95,32 @@ async fn connect(subject: &Subject, port: u32) -> Result<(UnixStream, String)> {
     Ok((socket, answer))
 }
 
-async fn the_host_reaches_a_listener_in_the_guest(context: Context) -> Result {
-    let subject = made(&context, vec![Step::Serve { port: PORT }], End::PowerOff).await?;
+/// A guest that gives back what it gets, a started machine, and a connection to it.
+async fn echo(context: &Context) -> Result<(Subject, UnixStream)> {
+    let subject = made(context, vec![Step::Serve { port: PORT }], End::PowerOff).await?;
     subject.machine.start().await?;
     subject.says("serving").await?;
     let (socket, answer) = connect(&subject, PORT).await?;
     let number = answer.strip_prefix("OK ").map(str::parse::<u32>);
     require(matches!(number, Some(Ok(_))), || format!("CONNECT was answered {answer:?}"))?;
-    let sent: Vec<u8> = (0..BULK).map(|n| (n * 7 % 251) as u8).collect();
+    Ok((subject, socket))
+}
+
+/// Bytes without a pattern that repeats where buffers end.
+fn bytes(len: usize) -> Vec<u8> {
+    (0..len).map(|n| (n * 7 % 251) as u8).collect()
+}
+
+fn same_bytes(sent: &[u8], got: &[u8]) -> Result {
+    let differs = sent.iter().zip(got).position(|(a, b)| a != b);
+    require(got.len() == sent.len() && differs.is_none(), || {
+        format!("{} bytes came back as {}, the first other at {differs:?}", sent.len(), got.len())
+    })
+}
+
+async fn the_host_reaches_a_listener_in_the_guest(context: Context) -> Result {
+    let (subject, socket) = echo(&context).await?;
+    let sent = bytes(BULK);
     let (mut from, mut to) = socket.into_split();
     let sending = async {
         to.write_all(&sent).await?;
@@ -103,12 +129,34 @@ async fn the_host_reaches_a_listener_in_the_guest(context: Context) -> Result {
     let mut got = Vec::new();
     let receiving = from.read_to_end(&mut got);
     soon("sending and receiving", async { tokio::try_join!(sending, receiving) }).await?;
-    let differs = sent.iter().zip(&got).position(|(a, b)| a != b);
-    require(got.len() == sent.len() && differs.is_none(), || {
-        format!("{BULK} bytes came back as {}, the first other at {differs:?}", got.len())
-    })?;
+    same_bytes(&sent, &got)?;
     subject.exit().await?;
     subject.has_said(&format!("served={BULK}"))?;
+    subject.destroyed().await
+}
+
+async fn what_a_guest_sent_before_its_end_arrives(context: Context) -> Result {
+    let (subject, mut socket) = echo(&context).await?;
+    let sent = bytes(LAST_WORDS);
+    soon("sending", async {
+        socket.write_all(&sent).await?;
+        socket.shutdown().await
+    })
+    .await?;
+    // A guest that may have all of it on the way is gone long before the host has read it.
+    let mut got = Vec::new();
+    let mut piece = vec![0; LAST_WORDS / PIECES];
+    loop {
+        let len = soon("receiving", socket.read(&mut piece)).await?;
+        if len == 0 {
+            break;
+        }
+        got.extend(&piece[..len]);
+        sleep(BETWEEN_PIECES).await;
+    }
+    same_bytes(&sent, &got)?;
+    subject.exit().await?;
+    subject.has_said(&format!("served={LAST_WORDS}"))?;
     subject.destroyed().await
 }
 

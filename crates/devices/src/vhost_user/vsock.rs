@@ -5,7 +5,10 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use vhost::vhost_user::message::{VhostUserProtocolFeatures, VhostUserVirtioFeatures};
 use vhost_user_backend::{VhostUserBackend, VhostUserDaemon, VringMutex, VringT};
 use virtio_bindings::virtio_config::VIRTIO_F_VERSION_1;
@@ -32,8 +35,28 @@ const SOCKETS_EVENT: u64 = QUEUES as u64 + 1;
 struct State {
     device: Vsock,
     memory: Option<Memory>,
+    /// The queue that the guest sends with, since there was something in it.
+    tx: Option<VringMutex>,
     /// Whether the queues were stopped since they were last looked at.
     stopped: bool,
+}
+
+impl State {
+    /// Takes what the guest had put into its queue before it was stopped.
+    fn take_rest(&mut self) {
+        let (Some(memory), Some(vring)) = (&self.memory, &self.tx) else { return };
+        let mut vring = vring.get_mut();
+        let queue = vring.get_queue_mut();
+        // The library has said already that it is stopped, and a queue that is has no chains.
+        let was_ready = queue.ready();
+        queue.set_ready(true);
+        let any = self.device.take_rest(&*memory.memory(), queue);
+        queue.set_ready(was_ready);
+        if any {
+            // Fails where the frontend is gone.
+            let _ = vring.signal_used_queue();
+        }
+    }
 }
 
 /// A vsock device for [`VhostUserDaemon`].
@@ -43,7 +66,7 @@ pub struct VsockServer(Arc<Mutex<State>>);
 impl VsockServer {
     /// Serves `device`.
     pub fn new(device: Vsock) -> Self {
-        Self(Arc::new(Mutex::new(State { device, memory: None, stopped: false })))
+        Self(Arc::new(Mutex::new(State { device, memory: None, tx: None, stopped: false })))
     }
 
     /// Makes the daemon hear of what happens to the device's sockets.
@@ -56,6 +79,25 @@ impl VsockServer {
             handler.register_listener(sockets, EventSet::IN, SOCKETS_EVENT)?;
         }
         Ok(())
+    }
+
+    /// Gives host programs what the guest had sent, for as long as `within`, after the frontend
+    /// is gone.
+    pub fn finish(&self, within: Duration) {
+        let deadline = Instant::now() + within;
+        let mut state = self.lock();
+        state.take_rest();
+        let device = &mut state.device;
+        device.reset();
+        while device.owes_host() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let timeout = Timespec::try_from(left).ok();
+            let polled = poll(&mut [PollFd::new(&*device, PollFlags::IN)], timeout.as_ref());
+            if !matches!(polled, Ok(1..) | Err(Errno::INTR)) {
+                return;
+            }
+            device.notice_host();
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -104,8 +146,12 @@ impl VhostUserBackend for VsockServer {
         Ok(())
     }
 
-    fn stop_vring(&self, _index: u32) -> io::Result<()> {
-        self.lock().stopped = true;
+    fn stop_vring(&self, index: u32) -> io::Result<()> {
+        let mut state = self.lock();
+        state.stopped = true;
+        if index as usize == QUEUE_TX {
+            state.take_rest();
+        }
         Ok(())
     }
 
@@ -122,13 +168,16 @@ impl VhostUserBackend for VsockServer {
         _thread: usize,
     ) -> io::Result<()> {
         let mut state = self.lock();
-        let State { device, memory, stopped } = &mut *state;
+        let State { device, memory, tx: sending, stopped } = &mut *state;
         let (Some(memory), Some(rx), Some(tx)) =
             (memory.as_ref(), vrings.get(QUEUE_RX), vrings.get(QUEUE_TX))
         else {
             device.notice_host();
             return Ok(());
         };
+        if sending.is_none() {
+            *sending = Some(tx.clone());
+        }
         let used = {
             let (mut rx, mut tx) = (rx.get_mut(), tx.get_mut());
             let enabled = rx.is_enabled() && tx.is_enabled();

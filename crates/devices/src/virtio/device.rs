@@ -68,6 +68,12 @@ pub trait VirtioDevice: Send {
         Ok(())
     }
 
+    /// Whether it holds something of the guest's that the host has not taken yet, and that is
+    /// lost with the device. [`VirtioDevice::host_ready`] gets on with it.
+    fn owes_host(&self) -> bool {
+        false
+    }
+
     /// What it has counted.
     fn counters(&self) -> Counters;
 }

@@ -162,9 +162,9 @@ impl Threads {
         vcpus: Vec<(Vcpu, VcpuHandle)>,
         buses: Buses,
     ) -> Result<Vec<VcpuHandle>, BuildError> {
-        let gate = Arc::clone(&self.gate);
+        let (gate, ending) = (Arc::clone(&self.gate), Arc::clone(&self.ending));
         self.spawn("io".into(), Class::Io, move || {
-            End::Failed(format!("cannot wait for devices: {}", io.run(&gate)))
+            End::Failed(format!("cannot wait for devices: {}", io.run(&gate, &ending)))
         })?;
         let buses = Arc::new(buses);
         let mut handles = Vec::with_capacity(vcpus.len());

@@ -8,6 +8,7 @@ use microagent_devices::virtio::mmio::MmioTransport;
 use vmm_sys_util::epoll::{ControlOperation, Epoll, EpollEvent, EventSet};
 use vmm_sys_util::eventfd::{EFD_NONBLOCK, EventFd};
 
+use super::ending::Ending;
 use super::gate::Gate;
 
 /// How many events are taken at once.
@@ -88,8 +89,9 @@ impl IoThread {
         watch(&self.epoll, fd, events, self.sources.len() as u64)
     }
 
-    /// Runs in this thread for good, held wherever `gate` is closed and it was woken.
-    pub(crate) fn run(self, gate: &Gate) -> io::Error {
+    /// Runs in this thread for good, held wherever `gate` is closed and it was woken. A machine
+    /// that has ended, as `ending` says, waits for what its devices owe the host.
+    pub(crate) fn run(self, gate: &Gate, ending: &Ending) -> io::Error {
         gate.pass();
         loop {
             match self.serve(-1) {
@@ -97,6 +99,9 @@ impl IoThread {
                 Ok(Served { woken: true, .. }) => {
                     if gate.is_closed() {
                         self.finish();
+                        if ending.end().is_some() {
+                            self.pay();
+                        }
                         gate.pass();
                     }
                 }
@@ -112,6 +117,13 @@ impl IoThread {
                 return;
             }
         }
+    }
+
+    /// Goes on until the host has taken what the guest gave its devices. Whoever waits for this
+    /// thread at the gate says for how long.
+    fn pay(&self) {
+        let owes = |source: &Source| source.device.owes_host();
+        while self.sources.iter().any(owes) && self.serve(-1).is_ok() {}
     }
 
     /// Waits for events, for `timeout` milliseconds or for good, and serves them.

@@ -71,6 +71,11 @@ impl MmioTransport {
         }
     }
 
+    /// As [`VirtioDevice::owes_host`].
+    pub fn owes_host(&self) -> bool {
+        self.lock().device.owes_host()
+    }
+
     /// Calls `watch` with each descriptor that the device wants to hear of, as
     /// [`VirtioDevice::host_events`] says, and its number.
     ///

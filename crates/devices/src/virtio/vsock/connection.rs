@@ -5,6 +5,7 @@
 //! host's  request ──► Requested ──► (guest's response) ──► Open
 //! guest's reset   ──► Draining, if it had ended its sending in order and some of it still
 //!                     waits for the host; else Over
+//! driver is gone  ──► Draining, if some of what the guest sent still waits; else Over
 //! ```
 //! A host end that is done with a direction is told to the guest by a shutdown; the guest
 //! then ends the connection, when its program has read what was sent.
@@ -128,7 +129,22 @@ impl Connection {
     pub(crate) fn reset(&mut self) {
         self.stream = None;
         self.to_host = VecDeque::new();
-        self.phase = Phase::Reset;
+        self.phase = match self.phase {
+            Phase::Draining | Phase::Over => Phase::Over,
+            Phase::Requested | Phase::Open | Phase::Reset => Phase::Reset,
+        };
+    }
+
+    /// Its driver is gone and knows of no connection. What the guest had sent before is the
+    /// host's all the same.
+    pub(crate) fn abandon(&mut self) {
+        self.phase = if self.owes_host() { Phase::Draining } else { Phase::Over };
+        self.settle();
+    }
+
+    /// Whether there is something that the guest sent and the host end has not taken yet.
+    pub(crate) fn owes_host(&self) -> bool {
+        !self.to_host.is_empty()
     }
 
     /// Takes note of what happened to the host end.

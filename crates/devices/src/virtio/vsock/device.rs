@@ -30,6 +30,8 @@ const GREETING: Duration = Duration::from_secs(5);
 /// How long a guest may take to accept or refuse a connection: generous, since a guest that is
 /// only emulated can be slow to start.
 const RESPONSE: Duration = Duration::from_secs(10);
+/// How long a host program may take for what a guest sent whose driver is gone.
+const DRAINING: Duration = Duration::from_secs(10);
 
 /// A vsock device. It does nothing of its own accord: whoever has the guest's memory and its
 /// queues calls [`Vsock::process`] when a queue was kicked or the descriptor of the device is
@@ -106,10 +108,34 @@ impl Vsock {
         self.metrics
     }
 
-    /// Forgets all connections, since the driver has: their host ends are closed.
+    /// Forgets all connections, since the driver has. Their host ends are closed, once they
+    /// have what the guest sent before.
     pub fn reset(&mut self) {
-        self.table.clear();
+        let deadline = Instant::now() + DRAINING;
+        self.table.abandon(deadline);
+        if self.owes_host() {
+            self.sockets.wake_by(deadline);
+        }
         self.refusals.clear();
+    }
+
+    /// Whether there is something that the guest sent and a host program has not taken yet.
+    pub fn owes_host(&self) -> bool {
+        self.table.owes_host()
+    }
+
+    /// Takes what is left in the queue of a guest that does not run any more, and says whether
+    /// there was anything. It is not asked for more than the queue holds.
+    pub fn take_rest<M: GuestMemory>(&mut self, memory: &M, tx: &mut Queue) -> bool {
+        self.notice_host();
+        let mut taken = 0;
+        while taken < usize::from(tx.size()) {
+            match self.take_from_guest(memory, tx) {
+                0 => break,
+                more => taken += more,
+            }
+        }
+        taken > 0
     }
 
     /// Does all there is to do now, in both directions, for as long as a driver makes more.

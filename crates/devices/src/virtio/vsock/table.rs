@@ -53,12 +53,28 @@ impl Table {
         }
     }
 
-    /// Forgets all connections, but not which tokens were used: what happened to a socket
-    /// may still be told when it is closed.
-    pub(crate) fn clear(&mut self) {
-        self.entries.clear();
+    /// Forgets all connections, except that what the guest sent still goes to the host, until
+    /// `deadline`. Which tokens were used is not forgotten: what happened to a socket may still
+    /// be told when it is closed.
+    pub(crate) fn abandon(&mut self, deadline: Instant) {
         self.by_ports.clear();
         self.schedule.clear();
+        self.entries.retain(|_, entry| {
+            entry.scheduled = false;
+            let Peer::Connection(connection) = &mut entry.peer else { return false };
+            connection.abandon();
+            entry.deadline.get_or_insert(deadline);
+            connection.phase() == Phase::Draining
+        });
+    }
+
+    /// Whether there is something that the guest sent and a host program has not taken yet.
+    pub(crate) fn owes_host(&self) -> bool {
+        let owes = |entry: &Entry| match &entry.peer {
+            Peer::Connection(connection) => connection.owes_host(),
+            Peer::Greeting(_) => false,
+        };
+        self.entries.values().any(owes)
     }
 
     pub(crate) fn is_full(&self) -> bool {
@@ -110,7 +126,7 @@ impl Table {
         let entry = self.entries.get_mut(&token)?;
         let Peer::Connection(connection) = &mut entry.peer else { return None };
         let result = action(connection);
-        if connection.phase() != Phase::Requested {
+        if !matches!(connection.phase(), Phase::Requested | Phase::Draining) {
             entry.deadline = None;
         }
         match connection.phase() {

@@ -129,6 +129,10 @@ impl VirtioDevice for VirtioVsock {
         self.process()
     }
 
+    fn owes_host(&self) -> bool {
+        self.device.owes_host()
+    }
+
     fn counters(&self) -> Counters {
         let metrics = self.device.metrics();
         Counters {

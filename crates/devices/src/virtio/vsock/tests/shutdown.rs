@@ -94,6 +94,39 @@ fn what_a_closing_guest_has_sent_arrives() {
 }
 
 #[test]
+fn what_a_guest_has_sent_before_its_driver_went_arrives() {
+    let memory = guest_memory();
+    let mut guest = Guest::new(&memory);
+    let mut host = guest.connect(1);
+    let idle = guest.connect(2);
+    let packet = vec![9; 64 << 10];
+    let mut sent = 0;
+    while !guest.device.owes_host() {
+        guest.send_data(1, &packet);
+        sent += packet.len();
+    }
+    guest.restart();
+    assert!(guest.device.owes_host());
+    assert!(is_at_end(&mut { idle }), "nothing of it was on the way");
+    // The new driver meets nothing of the old one.
+    guest.send(1, op::CREDIT_REQUEST);
+    assert_eq!(guest.next_op(1), Some(op::RST));
+    let mut again = guest.connect(3);
+    let reader = std::thread::spawn(move || {
+        let data = read(&mut host, sent);
+        (data, is_at_end(&mut host))
+    });
+    while !reader.is_finished() {
+        guest.process();
+    }
+    let (data, at_end) = reader.join().unwrap();
+    assert!(at_end && data.iter().all(|&byte| byte == 9));
+    assert!(!guest.device.owes_host());
+    guest.send_data(3, b"new");
+    assert_eq!(read(&mut again, 3), b"new");
+}
+
+#[test]
 fn a_reset_of_the_guest_ends_it_at_once() {
     let memory = guest_memory();
     let mut guest = Guest::new(&memory);
