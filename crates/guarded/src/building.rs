@@ -8,9 +8,10 @@ use microagent_backend::{Error, ErrorKind, Result, RunDir};
 use microagent_machine::UserNet;
 use microagent_vmm_protocol::{GATEWAY_FD, GuardSpec};
 use serde::Serialize;
+use tokio::net::unix::pipe;
 
 use crate::files;
-use crate::launch::{GUARD, Role, launch};
+use crate::launch::{GUARD, Launched, Role, launch};
 use crate::life::Life;
 use crate::limits::END_WITHIN;
 use crate::parts;
@@ -68,11 +69,9 @@ impl<'a> Unfinished<'a> {
         fds: Vec<(OwnedFd, i32)>,
     ) -> Result<Reports> {
         let fds = life.fd()?.into_iter().chain(fds).collect();
-        let guard = launch(self.vmm, GUARD, self.dir, spec, fds)?;
-        let id = guard.process.id();
-        self.guard = Some(guard.process);
-        self.note(GUARD.name, id)?;
-        Ok(Reports::new(guard.reports))
+        let (guard, reports) = self.start(GUARD, spec, fds)?;
+        self.guard = Some(guard);
+        Ok(Reports::new(reports))
     }
 
     /// Starts a process without which the monitor cannot be.
@@ -87,10 +86,29 @@ impl<'a> Unfinished<'a> {
         fds: Vec<(OwnedFd, i32)>,
     ) -> Result<()> {
         let fds = life.fd()?.into_iter().chain(fds).collect();
-        let helper = launch(self.vmm, role, self.dir, spec, fds)?;
-        let id = helper.process.id();
-        self.helpers.push((role, helper.process));
-        self.note(role.name, id)
+        let (helper, _) = self.start(role, spec, fds)?;
+        self.helpers.push((role, helper));
+        Ok(())
+    }
+
+    /// Starts one that is found should this process be killed: it is told what to do once it is
+    /// written down.
+    fn start(
+        &self,
+        role: Role,
+        spec: &impl Serialize,
+        fds: Vec<(OwnedFd, i32)>,
+    ) -> Result<(Process, pipe::Receiver)> {
+        let Launched { process, reports, input } = launch(self.vmm, role, self.dir, fds)?;
+        let told = self
+            .note(role.name, process.id())
+            .and_then(|()| input.tell(spec).map_err(|e| process_error("tell", role.name, e)));
+        if let Err(error) = told {
+            let _ = process.kill();
+            process.wait(END_WITHIN);
+            return Err(error);
+        }
+        Ok((process, reports))
     }
 
     fn note(&self, role: &str, id: ProcessId) -> Result<()> {
@@ -111,11 +129,9 @@ impl<'a> Unfinished<'a> {
         let (gateway, device) = ends()?;
         let spec = gateway_spec(passt, net, life.is_attached());
         let fds = life.fd()?.into_iter().chain([(gateway, GATEWAY_FD)]).collect();
-        let started = launch(self.vmm, GATEWAY, self.dir, &spec, fds)?;
-        let id = started.process.id();
-        self.helpers.push((GATEWAY, started.process));
-        self.note(GATEWAY.name, id)?;
-        Ok((Gateway::new(started.reports, net), device))
+        let (process, reports) = self.start(GATEWAY, &spec, fds)?;
+        self.helpers.push((GATEWAY, process));
+        Ok((Gateway::new(reports, net), device))
     }
 
     /// Counts a process that a helper has started among those of the machine.

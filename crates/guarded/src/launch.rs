@@ -1,7 +1,7 @@
 //! Starting the processes of `microagent-vmm`.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, Write};
+use std::io::{self, PipeWriter, Read, Seek, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -33,25 +33,32 @@ pub struct Role {
     pub log: &'static str,
 }
 
-/// A process that was started.
+/// A process that was started, and does nothing before it is told what.
+///
+/// Whoever starts it writes down first that it is there: should it be killed before that, the
+/// process is told nothing and ends.
 #[derive(Debug)]
-pub struct Launched {
+pub(crate) struct Launched {
     /// The process.
-    pub process: Process,
+    pub(crate) process: Process,
     /// What it reports.
-    pub reports: pipe::Receiver,
+    pub(crate) reports: pipe::Receiver,
+    /// By which it is told.
+    pub(crate) input: Input,
 }
 
-/// Starts `monitor` as `role` in `dir`, with `spec` as JSON on its standard input and `fds`
-/// under the numbers that stand with them.
+/// By which a process is told what to do.
+#[derive(Debug)]
+pub(crate) struct Input(PipeWriter);
+
+/// Starts `monitor` as `role` in `dir`, with `fds` under the numbers that stand with them.
 ///
 /// # Errors
 /// `Io` if it cannot be started.
-pub fn launch(
+pub(crate) fn launch(
     monitor: &Path,
     role: Role,
     dir: &RunDir,
-    spec: &impl Serialize,
     fds: Vec<(OwnedFd, i32)>,
 ) -> Result<Launched> {
     let failed = |e| {
@@ -59,12 +66,13 @@ pub fn launch(
             .with_hint("the monitor must be of the same version as microagent: install both")
     };
     let mappings = fds.into_iter().map(|(parent_fd, child_fd)| FdMapping { parent_fd, child_fd });
+    let (its_input, input) = io::pipe().map_err(failed)?;
     let mut command = Command::new(monitor);
     command
         .arg(role.argument)
         .env_clear()
         .current_dir(dir.path())
-        .stdin(memory_file(spec).map_err(failed)?)
+        .stdin(its_input)
         .stdout(Stdio::piped())
         .stderr(log(dir, role).map_err(failed)?);
     command
@@ -77,7 +85,21 @@ pub fn launch(
     })?;
     let reports = child.stdout.take().ok_or_else(|| failed(io::ErrorKind::BrokenPipe.into()))?;
     let reports = pipe::Receiver::from_owned_fd(reports.into()).map_err(failed)?;
-    Ok(Launched { process, reports })
+    Ok(Launched { process, reports, input: Input(input) })
+}
+
+impl Input {
+    /// Writes `spec` as JSON, and ends.
+    ///
+    /// # Errors
+    /// What making that and writing it meets.
+    pub(crate) fn tell(mut self, spec: &impl Serialize) -> io::Result<()> {
+        match self.0.write_all(&serde_json::to_vec(spec)?) {
+            // It has ended, and its reports or its log say why.
+            Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+            written => written,
+        }
+    }
 }
 
 /// The end of what a process had to say, for an error.
@@ -113,4 +135,36 @@ pub fn memory_file(spec: &impl Serialize) -> io::Result<File> {
 
 fn log(dir: &RunDir, role: Role) -> io::Result<File> {
     OpenOptions::new().create(true).append(true).mode(0o600).open(dir.file(role.log))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::io::AsyncReadExt;
+
+    use super::*;
+
+    const CAT: Role = Role { name: "cat", argument: "-", log: "cat.log" };
+
+    #[tokio::test]
+    async fn what_is_told_nothing_ends_and_what_is_told_knows_all() {
+        let top = tempfile::tempdir().unwrap();
+        let dir = RunDir::create(top.path().join("m")).unwrap();
+        let start = || launch(Path::new("/bin/cat"), CAT, &dir, Vec::new()).unwrap();
+        let told = start();
+        // As where whoever started it is killed before it was written down.
+        let Launched { process, mut reports, input } = start();
+        drop(input);
+        let mut text = String::new();
+        reports.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, "");
+        assert!(process.ended_within(Duration::from_secs(60)).await.unwrap());
+        let Launched { process, mut reports, input } = told;
+        assert!(!process.has_ended());
+        input.tell(&["a spec"]).unwrap();
+        reports.read_to_string(&mut text).await.unwrap();
+        assert_eq!(text, r#"["a spec"]"#);
+        assert!(process.ended_within(Duration::from_secs(60)).await.unwrap());
+    }
 }

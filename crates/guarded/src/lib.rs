@@ -35,7 +35,7 @@ pub use ask::{Answer, ask};
 pub use building::Unfinished;
 pub use cache::{Cache, Stamp};
 pub use host::{boot_id, landlock_works, memory};
-pub use launch::{GUARD, Launched, Role, died, last_words, launch, memory_file};
+pub use launch::{GUARD, Role, died, last_words, memory_file};
 pub use life::Life;
 pub use limits::{END_WITHIN, FOLLOW_WITHIN, MAX_RECORD_LEN};
 pub use locate::locate;

@@ -54,8 +54,12 @@ pub(crate) fn end_unfinished(dir: &RunDir) -> io::Result<()> {
             continue;
         }
         let process = Process::find(part.process)?;
-        // Those of the guard as well: the monitor goes with it, and must be seen to.
-        for process in process.children().into_iter().chain([process]) {
+        // Those of the guard as well: the monitor goes with it, and must be seen to. It may be
+        // starting one just now, which it cannot once it is killed.
+        let mut all = process.children();
+        process.kill()?;
+        all.extend(process.children());
+        for process in all.iter().chain([&process]) {
             process.kill()?;
             process.wait(END_WITHIN);
         }

@@ -145,7 +145,7 @@ fn a_shim_that_is_killed_at_any_write_is_followed_by_another() {
         sandbox.call(&["start", "--wait", &name]).output().code(0);
         sandbox.call(&["exec", &name, "true"]).output().code(0);
         sandbox.call(&["halt", &name]).output().code(0);
-        assert!(mentioning(&directory).is_empty(), "point {point}");
+        assert_eq!(mentioning(&directory), [], "left behind at point {point}");
         assert!(!run.exists(), "point {point}");
     }
     sandbox.call(&["prune", "--resting"]).output().code(0).shows(&[&name]);
