@@ -11,6 +11,7 @@ use crate::console::say;
 use crate::disk::Disks;
 use crate::failure::SetupError;
 use crate::link::Link;
+use crate::power::NotWritten;
 use crate::reach::Reach;
 use crate::session::{Outcome, Scope, Session};
 use crate::signals::Signals;
@@ -27,17 +28,23 @@ pub(crate) fn boot() -> ! {
             power::end(PowerOff::Reset);
         }
     };
-    match run(&config, &mut timeline) {
+    let written = match run(&config, &mut timeline) {
         Ok(Outcome::Asked | Outcome::Signalled) => power::write_back(&config.root, &config.mounts),
         Ok(Outcome::Lost(reason)) => {
             say(format_args!("session lost: {reason}"));
-            power::write_back(&config.root, &config.mounts);
+            power::write_back(&config.root, &config.mounts)
         }
-        Err(error) => say(error),
-    }
+        Err(error) => {
+            say(error);
+            Ok(())
+        }
+    };
     timeline.mark("written");
     timeline.print();
-    power::end(config.power_off)
+    match written {
+        Ok(()) => power::end(config.power_off),
+        Err(NotWritten) => power::fail(),
+    }
 }
 
 fn run(config: &AgentConfig, timeline: &mut Timeline) -> Result<Outcome, SetupError> {

@@ -3,8 +3,10 @@
 use std::fmt::Display;
 use std::io::Write;
 
-/// One line on the console. The host looks for the prefix.
+use microagent_guest_protocol::ending::AGENT_SAYS;
+
+/// One line on the console.
 pub(crate) fn say(line: impl Display) {
     // Not `eprintln`, which panics where there is no console.
-    let _ = writeln!(std::io::stderr(), "microagent-agent: {line}");
+    let _ = writeln!(std::io::stderr(), "{AGENT_SAYS}{line}");
 }

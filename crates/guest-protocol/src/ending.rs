@@ -1,5 +1,7 @@
-//! How long the agent takes to end a machine before it writes back the disks: the host waits
-//! longer than all of it.
+//! The end of a machine: how long the agent takes before it writes back the disks, since the
+//! host waits longer than all of it, and how it says what went wrong.
+//!
+//! An agent that cannot write back says why on the console and ends in a kernel panic.
 
 use std::time::Duration;
 
@@ -12,3 +14,6 @@ pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The longest time between the request to end and the writing back of disks.
 pub const UNTIL_WRITE_BACK: Duration = PATIENCE.saturating_add(KILLED).saturating_add(LAST_WORDS);
+
+/// What the agent's lines on the console begin with.
+pub const AGENT_SAYS: &str = "microagent-agent: ";

@@ -162,10 +162,12 @@ pub enum RunError {
         console: Vec<String>,
     },
     /// The machine did not end as it was asked to.
-    #[error("the guest did not write back its disks: {reason}")]
+    #[error("the guest did not write back its disks: {reason}{}", tail(console))]
     NotWrittenBack {
         /// What came instead.
         reason: String,
+        /// The last lines of its console, where they may say more.
+        console: Vec<String>,
     },
     /// A signal or the time limit ended it before its command began.
     #[error("interrupted by {0}")]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use microagent_tests_cli::images::{Busybox, busybox};
-use microagent_tests_cli::{Sandbox, mentioning, tools};
+use microagent_tests_cli::{Sandbox, mentioning, root, tools};
 use rustix::process::Signal;
 
 fn parts() -> Option<(Sandbox, &'static Busybox)> {
@@ -69,6 +69,35 @@ fn disks_are_mounted_where_they_belong_whatever_their_order() {
     outcome.code(0).shows(&["zulu\nalpha\nmike\n"]);
     let serials: Vec<_> = outcome.stdout().split_whitespace().skip(3).map(str::to_owned).collect();
     assert!(serials.ends_with(&names.map(str::to_owned)), "{serials:?}");
+}
+
+#[test]
+fn what_a_disk_did_not_take_is_told_although_no_program_heard_of_it() {
+    let Some((sandbox, busybox)) = parts() else { return };
+    if !tools(&["unshare", "mount"]) || !root() {
+        return;
+    }
+    let whole = image(&sandbox, "data");
+    let small = sandbox.file("small");
+    fs::create_dir(&small).unwrap();
+    // The host's file system has room for a part of the image, and goes with the run.
+    let script = format!(
+        "mount -t tmpfs -o size=16m none {0} && cp --sparse=always {1} {0} && exec \"$@\"",
+        small.display(),
+        whole.display()
+    );
+    // Nothing in the guest waits for the disk.
+    let line = "dd if=/dev/urandom of=/mnt/big bs=1M count=32 2>/dev/null; echo $?";
+    let outcome = sandbox
+        .run(&["--image", &busybox.reference("plain"), "--exec", line])
+        .args(&disk("data", &small.join("data.ext4"), "/mnt:rw"))
+        .under(&["unshare", "-m", "sh", "-c", &script, "sh"])
+        .output();
+    outcome.code(125).prints("0\n").says(&[
+        "did not write back its disks",
+        "cannot write back /mnt: I/O error",
+        "e2fsck",
+    ]);
 }
 
 #[test]

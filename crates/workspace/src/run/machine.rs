@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use microagent_backend::{ConsoleLog, Exit, Lifetime, Machine, RunDir};
+use microagent_guest_protocol::ending::AGENT_SAYS;
 use microagent_guest_protocol::{AGENT_PORT, AgentConfig, OnDisconnect, Token, initramfs};
 use microagent_vsock::{AgentListener, SessionError};
 
@@ -302,8 +303,11 @@ pub(crate) fn last_lines(console: &ConsoleLog) -> Vec<String> {
     let text = String::from_utf8_lossy(&text);
     let printable = |line: &str| line.chars().filter(|c| !c.is_control()).collect::<String>();
     let lines: Vec<_> = text.lines().map(printable).filter(|line| !line.is_empty()).collect();
-    // After a panic come registers and a trace: its own line says more than those.
+    // After a panic come registers and a trace: its own line says more than those, and so do
+    // those of the agent just before it, which may be why there is one.
     let panic = lines.iter().rposition(|line| line.contains("Kernel panic"));
-    let start = panic.unwrap_or(lines.len().saturating_sub(CONSOLE_LINES));
+    let before = |panic| lines.iter().take(panic).rev().take_while(|l| l.starts_with(AGENT_SAYS));
+    let start = panic.map(|panic| panic - before(panic).count());
+    let start = start.unwrap_or(lines.len().saturating_sub(CONSOLE_LINES));
     lines.into_iter().skip(start).take(CONSOLE_LINES).collect()
 }

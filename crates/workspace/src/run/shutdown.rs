@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use microagent_backend::Exit;
+use microagent_backend::{ConsoleLog, Exit};
 use microagent_guest_protocol::ending::UNTIL_WRITE_BACK;
 
 use super::Flow;
-use super::machine::end_text;
+use super::machine::{end_text, last_lines};
 use crate::{RunError, RunIo};
 
 /// How long a guest may write back its disks: all of its memory, to a slow one.
@@ -26,7 +26,7 @@ impl Flow<'_> {
         session.shutdown();
         tokio::select! {
             biased;
-            waited = machine.wait(DEADLINE) => judge(waited),
+            waited = machine.wait(DEADLINE) => judge(waited, machine.console()),
             signal = io.interrupts.signal() => {
                 Err(not_written_back(format!("signal {signal} came first")))
             }
@@ -34,10 +34,17 @@ impl Flow<'_> {
     }
 }
 
-/// Whether a machine that ended so has written back its disks.
-pub(crate) fn judge(waited: microagent_backend::Result<Option<Exit>>) -> Result<(), RunError> {
+/// Whether a machine that ended so, with this on its console, has written back its disks. An
+/// agent that could not says why there, and ends in a panic.
+pub(crate) fn judge(
+    waited: microagent_backend::Result<Option<Exit>>,
+    console: &ConsoleLog,
+) -> Result<(), RunError> {
     match waited {
         Ok(Some(Exit::PowerOff | Exit::Reset)) => Ok(()),
+        Ok(Some(exit @ Exit::Panic)) => {
+            Err(RunError::NotWrittenBack { reason: end_text(&exit), console: last_lines(console) })
+        }
         Ok(Some(exit)) => Err(not_written_back(end_text(&exit))),
         Ok(None) => Err(not_written_back(format!("it did not end within {DEADLINE:?}"))),
         Err(error) => Err(not_written_back(error.to_string())),
@@ -45,7 +52,7 @@ pub(crate) fn judge(waited: microagent_backend::Result<Option<Exit>>) -> Result<
 }
 
 pub(crate) fn not_written_back(reason: String) -> RunError {
-    RunError::NotWrittenBack { reason }
+    RunError::NotWrittenBack { reason, console: Vec::new() }
 }
 
 #[cfg(test)]
@@ -53,7 +60,12 @@ mod tests {
     use super::*;
 
     fn check(waited: microagent_backend::Result<Option<Exit>>, expect: Result<(), &str>) {
-        let judged = judge(waited).map_err(|error| error.to_string());
+        let dir = tempfile::tempdir().unwrap();
+        let console = dir.path().join("console");
+        let text =
+            "up\nmicroagent-agent: cannot write back /: I/O error\nKernel panic - not\ntrace";
+        std::fs::write(&console, text).unwrap();
+        let judged = judge(waited, &ConsoleLog::new(console)).map_err(|error| error.to_string());
         assert_eq!(
             judged,
             expect
@@ -65,7 +77,10 @@ mod tests {
     fn only_an_orderly_end_has_written_back() {
         check(Ok(Some(Exit::PowerOff)), Ok(()));
         check(Ok(Some(Exit::Reset)), Ok(()));
-        check(Ok(Some(Exit::Panic)), Err("its kernel panicked"));
+        let lines = "cannot write back /: I/O error\n  Kernel panic - not\n  trace";
+        let panicked =
+            format!("its kernel panicked\nlast console lines:\n  microagent-agent: {lines}");
+        check(Ok(Some(Exit::Panic)), Err(&panicked));
         check(Ok(Some(Exit::Killed)), Err("it was killed"));
         check(
             Ok(Some(Exit::Crashed { detail: "signal 9".into() })),

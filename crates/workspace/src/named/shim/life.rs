@@ -348,7 +348,7 @@ impl<'a> Life<'a> {
         loop {
             tokio::select! {
                 biased;
-                waited = &mut waited => return judge(waited),
+                waited = &mut waited => return judge(waited, machine.console()),
                 Some(demand) = self.demands.recv() => match demand {
                     Demand::Kill => return Err(not_written_back("it was killed".into())),
                     Demand::Halt { force_after: Some(_) } => {
