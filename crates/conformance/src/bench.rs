@@ -23,10 +23,6 @@ const MAX_QUOTED: u64 = 2000;
 /// looked for.
 pub(crate) const END_WITHIN: Duration = Duration::from_secs(60);
 
-/// How often a console is looked at for what shall be there. A log is a file, and nobody
-/// tells that it has grown.
-pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
-
 /// A machine under test, attached unless a case says otherwise.
 pub(crate) struct Subject {
     pub(crate) machine: Box<dyn Machine>,
@@ -174,7 +170,7 @@ impl Subject {
             if Instant::now() > deadline || self.machine.state().await? == State::Stopped {
                 return self.has_said(word);
             }
-            tokio::time::sleep(LOOK_EVERY).await;
+            tokio::time::sleep(traces::LOOK_EVERY).await;
         }
         Ok(())
     }

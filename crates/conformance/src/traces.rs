@@ -13,8 +13,8 @@ use crate::failure::{Failure, Result};
 /// How long what must be gone may take to go: the end of a process is an event for its
 /// parent and its watchers, not for an onlooker, so this one looks again and again.
 const GONE_WITHIN: Duration = Duration::from_secs(5);
-/// How often it looks.
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// How often an onlooker looks at what tells nobody: a process that goes, a log that grows.
+pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(10);
 
 /// A process that has to do with a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,6 +10,6 @@ mod layout;
 pub use blob::{Blob, Compression, digest_of};
 pub use config::Config;
 pub use entry::Entry;
-pub use giant::{empty_files, zeros};
+pub use giant::{ADDRESS_SPACE, empty_files, zeros};
 pub use layer::Layer;
 pub use layout::Layout;

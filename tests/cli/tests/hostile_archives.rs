@@ -6,12 +6,10 @@ use std::io::Write;
 use std::path::Path;
 
 use microagent_tests_cli::images::{Busybox, busybox};
-use microagent_tests_cli::oci::{Blob, Compression, Entry, Layer, empty_files, zeros};
+use microagent_tests_cli::oci::{
+    ADDRESS_SPACE, Blob, Compression, Entry, Layer, empty_files, zeros,
+};
 use microagent_tests_cli::{Outcome, Sandbox};
-
-/// What the program may take of its address space for what is giant, in KiB: much less than that
-/// holds.
-const ADDRESS_SPACE: u32 = 1 << 20;
 
 fn parts() -> Option<(Sandbox, &'static Busybox)> {
     Some((Sandbox::new()?, busybox()?))
@@ -22,14 +20,6 @@ fn run(sandbox: &Sandbox, busybox: &Busybox, source: &Path, rest: &str, line: &s
     let bundle = format!("src={}:/src:{rest}", source.display());
     let arguments = ["--image", &busybox.reference("plain"), "--bundle", &bundle, "--exec", line];
     sandbox.run(&arguments).output()
-}
-
-/// A file of this length whose last four bytes are all that is in the archive.
-fn sparse(size: u64) -> Entry {
-    Entry::file("x", "end\n")
-        .pax("GNU.sparse.size", size.to_string())
-        .pax("GNU.sparse.map", format!("{},4", size - 4))
-        .pax("GNU.sparse.name", "sparse")
 }
 
 #[test]
@@ -46,7 +36,7 @@ fn hostile_archives_are_refused_and_nothing_is_left() {
         (gzip(&Layer::of([Entry::hardlink("link", "../../etc/passwd")])), "climbs"),
         (gzip(&Layer::of([Entry::hardlink("link", "nowhere")])), "does not exist"),
         (gzip(&Layer::of([Entry::file(b"caf\xe9", "x")])), "not UTF-8"),
-        (gzip(&Layer::of([sparse(1 << 60)])), "bytes in a file"),
+        (gzip(&Layer::of([Entry::sparse("sparse", 1 << 60)])), "bytes in a file"),
         (truncated, "truncated"),
         (b"just text, no archive\n".to_vec(), "not a tar archive"),
         (Vec::new(), "has no end"),

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use microagent_tests_cli::oci::{
-    Blob, Compression, Config, Entry, Layer, Layout, digest_of, empty_files, zeros,
+    ADDRESS_SPACE, Blob, Compression, Config, Entry, Layer, Layout, digest_of, empty_files, zeros,
 };
 use microagent_tests_cli::{Invocation, Sandbox, tools};
 
@@ -50,16 +50,8 @@ fn hostile() -> Vec<(&'static str, Entry)> {
         (".", Entry::file("a/./b", "x")),
         ("wh", Entry::file("a/.wh...", "x")),
         ("wh", Entry::file("a/.wh.", "x")),
-        ("bytes in a file", sparse(1 << 60)),
+        ("bytes in a file", Entry::sparse("sparse", 1 << 60)),
     ]
-}
-
-/// A file of this length whose last four bytes are all that is in the archive.
-fn sparse(size: u64) -> Entry {
-    Entry::file("x", "end\n")
-        .pax("GNU.sparse.size", size.to_string())
-        .pax("GNU.sparse.map", format!("{},4", size - 4))
-        .pax("GNU.sparse.name", "sparse")
 }
 
 #[test]
@@ -91,7 +83,7 @@ fn odd_layers_give_the_right_disk() {
         Entry::file("d", "no directory any more\n"),
         Entry::symlink("out", "../../../../etc"),
         Entry::file("out/hosts", "of the image\n"),
-        sparse(1 << 40),
+        Entry::sparse("sparse", 1 << 40),
     ]);
     let Built { call, disk } = build(&sandbox, "odd", &layer.pack(Compression::Zstd));
     call.output().code(0);
@@ -109,9 +101,7 @@ fn odd_layers_give_the_right_disk() {
     listed.code(0).shows(&["1099511627776"]);
 }
 
-/// What the program may take of its address space for what is giant, in KiB.
-const ADDRESS_SPACE: u32 = 1 << 20;
-/// The same for as many files as there may be, each of which is an inode of the disk.
+/// What the program may take of its address space, in KiB, for as many files as there may be, each of which is an inode of the disk.
 const ADDRESS_SPACE_OF_FILES: u32 = 3 << 19;
 
 #[test]

@@ -1,8 +1,6 @@
 //! An image of which bytes were changed: the input is a list of places and what they become.
 #![no_main]
 
-// The reader's own tests use the rest of it.
-#[allow(dead_code, missing_docs)]
 #[path = "../../../crates/rootfs/src/reader/tests/sample.rs"]
 mod sample;
 

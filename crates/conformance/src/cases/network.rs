@@ -111,7 +111,7 @@ async fn greeted(address: SocketAddr, greeting: &str) -> Result<TcpStream> {
             if stream.read_exact(&mut text).await.is_ok() {
                 return Ok((stream, text));
             }
-            tokio::time::sleep(crate::bench::LOOK_EVERY).await;
+            tokio::time::sleep(crate::traces::LOOK_EVERY).await;
         }
     };
     let (stream, text) = soon("a greeting", asked).await?;

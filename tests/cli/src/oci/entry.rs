@@ -39,6 +39,14 @@ impl Entry {
         Self { content: content.into(), ..Self::new(path, EntryType::Regular, 0o644) }
     }
 
+    /// A file of this length whose last four bytes are all that is in the archive.
+    pub fn sparse(path: &str, size: u64) -> Self {
+        Self::file("x", "end\n")
+            .pax("GNU.sparse.size", size.to_string())
+            .pax("GNU.sparse.map", format!("{},4", size - 4))
+            .pax("GNU.sparse.name", path)
+    }
+
     /// An empty file that hides `name` of a lower layer.
     pub fn whiteout(path: &str) -> Self {
         let (dir, name) = path.rsplit_once('/').map_or(("", path), |(dir, name)| (dir, name));

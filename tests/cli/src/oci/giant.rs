@@ -4,6 +4,10 @@ use std::io::{Read, Write};
 
 use tar::Header;
 
+/// What a program may take of its address space that refuses what is giant, in KiB: much less
+/// than that holds.
+pub const ADDRESS_SPACE: u32 = 1 << 20;
+
 /// An archive's end, in bytes.
 const END: u64 = 1024;
 
