@@ -24,6 +24,10 @@ const CMDLINE: &str = "console=ttyS0 reboot=t panic=-1";
 /// well, and a kernel that looks for them would take the timer for broken and panic; under KVM
 /// none looks.
 const CMDLINE_TCG: &str = "tsc=reliable no_timer_check";
+/// What the network device does not have: a queue for commands, each of which the guest's driver
+/// waits for, and what is asked for by them. There is one host behind it, and no other address.
+const NET_WITHOUT: &str = "ctrl_vq=off,ctrl_rx=off,ctrl_rx_extra=off,ctrl_vlan=off,\
+     ctrl_mac_addr=off,ctrl_guest_offloads=off,guest_announce=off";
 
 /// Where QEMU finds the socket of the network device, on which each frame follows its length.
 pub(crate) const NET_FD: i32 = FIRST_PASSED_FD;
@@ -77,7 +81,7 @@ pub(crate) fn argv(spec: &MachineSpec, boot: &Boot, facts: &Facts) -> Result<Vec
     if net.is_some() {
         args.pair("-netdev", format!("stream,id=net,addr.type=fd,addr.str={NET_FD}"));
         let mac = UserNet::MAC.map(|byte| format!("{byte:02x}")).join(":");
-        args.pair("-device", format!("virtio-net-device,netdev=net,mac={mac}"));
+        args.pair("-device", format!("virtio-net-device,netdev=net,mac={mac},{NET_WITHOUT}"));
     }
     if *rng {
         args.pair("-object", "rng-builtin,id=entropy");

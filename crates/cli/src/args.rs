@@ -230,7 +230,7 @@ pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) disks: DiskArgs,
     /// Network: user, by sockets of this user through passt, or isolated, which is no network
-    /// device and the default for now
+    /// device [default: user]
     #[arg(long, value_name = "MODE")]
     pub(crate) network: Option<String>,
     /// Open a port of the host that leads to one of the guest: [IP:]HOST:GUEST[/tcp|udp], IP is

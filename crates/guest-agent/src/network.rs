@@ -17,7 +17,7 @@ const RESOLVER: &str = "/etc/resolv.conf";
 /// Where its new content stands until it is complete.
 const DRAFT: &str = "/etc/.resolv.conf.new";
 
-/// Brings up the device. Needs `/sys`.
+/// Brings up the device. Needs `/sys` and `/proc`.
 pub(crate) fn bring_up(config: &NetworkConfig) -> Result<(), SetupError> {
     let mac = config.mac.map(|byte| format!("{byte:02x}")).join(":");
     let name = find(&mac).ok_or(SetupError::NoNetworkDevice { mac })?;
@@ -25,15 +25,18 @@ pub(crate) fn bring_up(config: &NetworkConfig) -> Result<(), SetupError> {
 }
 
 /// The interface that has this address.
-fn find(mac: &str) -> Option<InterfaceName> {
+fn find(mac: &str) -> Option<String> {
     let mut entries = fs::read_dir(INTERFACES).ok()?.flatten();
     entries.find_map(|entry| {
         let address = fs::read_to_string(entry.path().join("address")).ok()?;
-        (address.trim_end() == mac).then(|| InterfaceName::new(entry.file_name().to_str()?))?
+        (address.trim_end() == mac).then(|| entry.file_name().into_string().ok())?
     })
 }
 
-fn configure(name: &InterfaceName, config: &NetworkConfig) -> io::Result<()> {
+fn configure(name: &str, config: &NetworkConfig) -> io::Result<()> {
+    without_ipv6(name)?;
+    // The kernel has no longer ones.
+    let name = &InterfaceName::new(name).ok_or(io::ErrorKind::InvalidData)?;
     let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
     let socket = socket.as_fd();
     ioctl::set_mtu(socket, name, config.mtu)?;
@@ -41,6 +44,16 @@ fn configure(name: &InterfaceName, config: &NetworkConfig) -> io::Result<()> {
     ioctl::set_netmask(socket, name, netmask(config.prefix))?;
     ioctl::interface_up(socket, name)?;
     ioctl::add_default_route(socket, config.gateway)
+}
+
+/// There is nobody to talk to by IPv6, as programs shall see at once, and for whom to look for
+/// routers and neighbours takes its time.
+fn without_ipv6(name: &str) -> io::Result<()> {
+    match fs::write(format!("/proc/sys/net/ipv6/conf/{name}/disable_ipv6"), "1") {
+        // A kernel that knows none.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        result => result,
+    }
 }
 
 fn netmask(prefix: u8) -> Ipv4Addr {

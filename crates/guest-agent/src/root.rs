@@ -16,11 +16,14 @@ use crate::sys::ioctl::resize_ext4;
 
 /// As much as the larger programs of an image take in one piece.
 const READ_AHEAD_KIB: &str = "2048";
+/// What is mounted before the root disk, and moved there.
+const MOUNT_POINTS: [&str; 3] = ["dev", "proc", "sys"];
 
-/// Mounts what is needed to find a disk.
+/// Mounts what is needed to find a disk and to set up a network.
 pub(crate) fn mount_early() -> Result<(), SetupError> {
     let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
     mount_at("sysfs", "sysfs", "/sys", flags, None)?;
+    mount_at("proc", "proc", "/proc", flags, None)?;
     mount_at("devtmpfs", "devtmpfs", "/dev", MountFlags::NOSUID, Some("mode=0755"))
 }
 
@@ -57,12 +60,10 @@ fn read_ahead(device: &str) {
 /// Makes the mounted root disk `/`, with `/dev`, `/proc` and `/sys` in it.
 pub(crate) fn switch() -> Result<(), SetupError> {
     std::env::set_current_dir(ROOT_MOUNT).map_err(SetupError::path("enter", ROOT_MOUNT))?;
-    for name in ["dev", "proc", "sys"] {
+    for name in MOUNT_POINTS {
         make_mount_point(name)?;
     }
-    let flags = MountFlags::NOSUID | MountFlags::NOEXEC | MountFlags::NODEV;
-    mount_at("proc", "proc", "proc", flags, None)?;
-    for name in ["dev", "sys"] {
+    for name in MOUNT_POINTS {
         let from = format!("/{name}");
         mount_move(&from, name).map_err(SetupError::path("move", from))?;
     }

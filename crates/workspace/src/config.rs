@@ -12,6 +12,8 @@ use serde::Deserialize;
 pub struct Config {
     /// As `--supervisor`.
     pub supervisor: Option<String>,
+    /// As `--network`.
+    pub network: Option<String>,
     /// As `--kernel`.
     pub kernel: Option<PathBuf>,
     /// As `--insecure-registry`, repeated.

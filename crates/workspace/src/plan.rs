@@ -104,7 +104,8 @@ pub(crate) fn machine_spec(
 }
 
 /// The machine of a run for which nothing was said, on a host with so many processors, to be
-/// compared with what a backend can do: there are no such disks.
+/// compared with what a backend can do: there are no such disks. It has no network: what that
+/// takes is looked for by itself.
 pub fn ordinary_machine(host_cpus: u32) -> MachineSpec {
     let root = RootFiles::Layered { base: "/base".into(), scratch: "/scratch".into() };
     let resources = Resources::new(None, None, None, None, host_cpus);

@@ -47,7 +47,7 @@ pub use outcome::Outcome;
 pub use processes::{Process, mentioning};
 pub use pty::Pty;
 pub use registry::Registry;
-pub use requirement::{missing, root, tools};
+pub use requirement::{find, missing, root, tools};
 pub use sandbox::Sandbox;
 pub use setting::Setting;
 pub use wait::until;

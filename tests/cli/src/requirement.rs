@@ -41,7 +41,7 @@ pub fn root() -> bool {
 }
 
 /// The path of a program.
-pub(crate) fn find(name: &str) -> Option<PathBuf> {
+pub fn find(name: &str) -> Option<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
     let more = ["/usr/sbin", "/sbin"].map(PathBuf::from);
     let mut files = env::split_paths(&path).chain(more).map(|dir| dir.join(name));

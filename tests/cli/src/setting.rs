@@ -27,6 +27,8 @@ const KERNEL: &str = "MICROAGENT_KERNEL";
 /// everywhere.
 const SUPERVISOR: &str = "MICROAGENT_TEST_SUPERVISOR";
 const EVERYWHERE: &str = "qemu:accel=tcg";
+/// What guests have their network by.
+const PASST: &str = "passt";
 /// Program of the hypervisor.
 const QEMU: &str = "qemu-system-x86_64";
 
@@ -55,6 +57,9 @@ impl Setting {
             return Err(("kernel", format!("{} does not exist", kernel.display())));
         }
         let qemu = find(QEMU).ok_or_else(|| ("qemu", format!("{QEMU} is not installed")))?;
+        if find(PASST).is_none() {
+            return Err(("passt", format!("{PASST} is not installed")));
+        }
         let named = env::var(SUPERVISOR).ok().filter(|name| !name.is_empty());
         let supervisor = named.unwrap_or_else(|| EVERYWHERE.to_owned());
         Ok(Self { program, kernel, qemu, supervisor })

@@ -227,7 +227,7 @@ fn a_doctor_finds_what_is_missing_and_says_what_to_do() {
     let outcome = sandbox.call(&["doctor", "--json"]).output();
     let json = outcome.code(0).is_silent().json();
     assert!(json["verdict"] == "ok" || json["verdict"] == "degraded", "{json}");
-    for name in ["qemu", "supervisor", "monitor", "agent"] {
+    for name in ["qemu", "passt", "supervisor", "monitor", "agent"] {
         assert_eq!(finding(&json, name)["verdict"], "ok", "{json}");
     }
     let empty = sandbox.file("empty");
@@ -238,9 +238,11 @@ fn a_doctor_finds_what_is_missing_and_says_what_to_do() {
     };
     let json = call(&["doctor", "--json"]).code(1).json();
     assert_eq!(json["verdict"], "failed", "{json}");
-    for (name, verdict, remedy) in
-        [("kernel", "failed", "microagent kernel"), ("qemu", "degraded", "install QEMU")]
-    {
+    for (name, verdict, remedy) in [
+        ("kernel", "failed", "microagent kernel"),
+        ("qemu", "degraded", "install QEMU"),
+        ("passt", "degraded", "install passt"),
+    ] {
         let finding = finding(&json, name);
         assert_eq!(finding["verdict"], verdict, "{finding}");
         assert!(finding["remedy"].as_str().unwrap().contains(remedy), "{finding}");

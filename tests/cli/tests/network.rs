@@ -8,7 +8,7 @@ use std::os::unix::fs::symlink;
 use std::time::Duration;
 
 use microagent_tests_cli::images::{busybox, debian};
-use microagent_tests_cli::{HostNet, Invocation, Live, Sandbox, tools, until};
+use microagent_tests_cli::{HostNet, Invocation, Live, Sandbox, find, tools, until};
 use rustix::process::{Pid, Signal, kill_process};
 
 /// A resolver that knows one name.
@@ -193,12 +193,16 @@ fn without_passt_there_is_no_user_network() {
     let programs = sandbox.file("programs");
     fs::create_dir(&programs).unwrap();
     symlink(&sandbox.setting().qemu, programs.join("qemu-system-x86_64")).unwrap();
+    if let Some(program) = find("cloud-hypervisor") {
+        symlink(program, programs.join("cloud-hypervisor")).unwrap();
+    }
     let run = |network: &[&str]| {
         let run = sandbox.run(network).args(&["--image", &image, "--exec", "echo ran"]);
         run.env("PATH", &programs).output()
     };
     let says = ["does not offer user-net", "hint: install passt", "--network isolated"];
     run(&["--network", "user"]).refuses(125, &says);
+    run(&[]).refuses(125, &says);
     run(&["--network", "isolated"]).code(0).prints("ran\n");
 }
 

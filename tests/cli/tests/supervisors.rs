@@ -112,18 +112,21 @@ fn more_than_there_can_be_is_refused_at_once_and_the_limit_itself_runs() {
         format!("d{n}={}:/d{n}:ro", path.display())
     };
     let disks: Vec<_> = (0..6).map(disk).collect();
-    let run = |count: usize, memory: &str| {
-        let run = sandbox.run(&["--supervisor", &qemu[0], "--memory", memory]);
+    let run = |network: &str, count: usize, memory: &str| {
+        let run = sandbox.run(&["--supervisor", &qemu[0], "--network", network]);
+        let run = run.args(&["--memory", memory]);
         let run = disks[..count].iter().fold(run, |run, disk| run.args(&["--disk", disk]));
         let line = "grep -c ' /d[0-9] ' /proc/mounts";
         run.args(&["--image", &image.reference("plain"), "--exec", line]).output()
     };
-    // Of eight slots the image's disk, the socket and the source of entropy take three; where all
-    // are wanted, the image takes no second one.
-    run(5, "256").code(0).prints("5\n");
+    // Of eight slots the image's disk, the socket and the source of entropy take three, and the
+    // network one; where all are wanted, the image takes no second one.
+    run("user", 4, "256").code(0).prints("4\n");
+    run("user", 5, "256").refuses(125, &["disks: 7 asked for, at most 5 here"]);
+    run("isolated", 5, "256").code(0).prints("5\n");
     let lacking = ["disks: 8 asked for, at most 6 here", "memory: 2097152 asked for, at most "];
-    run(6, "2048G").refuses(125, &lacking);
-    let outcome = run(6, "256");
+    run("isolated", 6, "2048G").refuses(125, &lacking);
+    let outcome = run("isolated", 6, "256");
     outcome.refuses(125, &lacking[..1]);
     let who = match others.first() {
         Some(other) => format!("can: --supervisor {other}"),

@@ -86,6 +86,7 @@ async fn look(args: &DoctorArgs, state: &StateDir) -> Vec<Finding> {
     let found = backends::all(&tools::registry(state)).await;
     let mut findings = vec![checks::kvm(&found)];
     findings.extend(checks::hypervisors(&found));
+    findings.push(checks::passt());
     findings.push(checks::supervisor(&found, state).await);
     findings.push(checks::monitor(tools::monitor()).await);
     findings.push(checks::agent());

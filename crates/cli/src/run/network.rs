@@ -5,14 +5,15 @@ use microagent_workspace::Network;
 
 use crate::failure::Failure;
 
-/// What a machine gets that is asked for `mode`, with these published ports.
+/// What a machine gets that is asked for `mode`, with these published ports. Without a mode it
+/// has a network, as people expect of what runs images: one that has none by itself would fail
+/// later, and less clearly, than one that is refused where passt is missing.
 pub(super) fn network(mode: Option<&str>, publish: &[String]) -> Result<Network, Failure> {
     let publish = publish.iter().map(|text| port(text)).collect::<Result<Vec<_>, _>>()?;
     match mode {
-        Some("user") => user(publish),
-        None if !publish.is_empty() => user(publish),
-        None | Some("isolated") if publish.is_empty() => Ok(Network::Isolated),
-        None | Some("isolated") => {
+        None | Some("user") => user(publish),
+        Some("isolated") if publish.is_empty() => Ok(Network::Isolated),
+        Some("isolated") => {
             Err(Failure::usage("--publish needs a network, and --network isolated is none")
                 .with_hint("leave out one of them"))
         }
@@ -60,7 +61,7 @@ mod tests {
             };
             assert_eq!(got, expect, "{mode:?} {publish:?}");
         };
-        check(None, &[], None);
+        check(None, &[], Some(0));
         check(Some("isolated"), &[], None);
         check(Some("user"), &[], Some(0));
         check(None, &["80:80"], Some(1));

@@ -42,6 +42,9 @@ pub(crate) fn from_args(
         quantity::timeout(timeout)?;
     }
     let supervisor = supervisor(args)?.or(config.supervisor.as_deref());
+    // A port to publish asks for a network, whatever is the default.
+    let default = config.network.as_deref().filter(|_| args.publish.is_empty());
+    let mode = args.network.as_deref().or(default);
     let mut insecure_registries = config.insecure_registries.clone();
     insecure_registries.extend(args.insecure_registry.iter().cloned());
     Ok(RunRequest {
@@ -64,7 +67,7 @@ pub(crate) fn from_args(
         keep: args.keep,
         resources: resources(args)?,
         mediation: mediation(args)?,
-        network: network(args.network.as_deref(), &args.publish)?,
+        network: network(mode, &args.publish)?,
         kernel: args.kernel.clone().or_else(|| config.kernel.clone()),
         mke2fs: args.mke2fs.clone(),
         disks: disks::requests(&args.disks)?,

@@ -9,7 +9,7 @@ use std::path::Path;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use crate::args::{CreateArgs, Restart};
+use crate::args::{CreateArgs, Restart, RunArgs};
 use crate::failure::{Failure, chain};
 
 /// Longest file that is read, in bytes.
@@ -69,6 +69,8 @@ struct ResourcesSection {
 struct NetworkSection {
     /// As `--network`.
     mode: Option<String>,
+    /// As `--publish`.
+    publish: Vec<String>,
 }
 
 /// A channel from the guest to a target of the host.
@@ -152,7 +154,7 @@ fn put(args: &mut CreateArgs, file: WorkspaceFile) {
     run.memory = run.memory.take().or(resources.memory_mib.map(|mib| mib.to_string()));
     run.cpus = run.cpus.or(resources.cpus);
     run.size_mib = run.size_mib.or(resources.size_mib);
-    run.network = run.network.take().or(network.mode);
+    apply_network(run, network);
     if let Some(MediationSection { port, target, required }) =
         mediation.filter(|_| run.mediation.is_none())
     {
@@ -169,6 +171,16 @@ fn put(args: &mut CreateArgs, file: WorkspaceFile) {
             *flags = file;
         }
     }
+}
+
+/// A mode of the flags goes over the whole section: the ports of the file are no reason to refuse
+/// a workspace that is to have no network for once.
+fn apply_network(run: &mut RunArgs, NetworkSection { mode, publish }: NetworkSection) {
+    let isolated = run.network.as_deref() == Some("isolated");
+    if run.publish.is_empty() && !isolated {
+        run.publish = publish;
+    }
+    run.network = run.network.take().or(mode);
 }
 
 #[cfg(test)]
@@ -210,6 +222,24 @@ mod tests {
         assert_eq!((args.run.cpus, args.run.memory.as_deref()), (Some(1), Some("256")));
         assert_eq!(args.restart, Some(Restart::Always));
         assert_eq!(args.run.mediation.as_deref(), Some("5=h:1"));
+    }
+
+    #[test]
+    fn the_network_of_the_file_and_of_the_flags() {
+        let check = |line: &str, text: &str, mode: Option<&str>, publish: &[&str]| {
+            let line = ["microagent", "create"].into_iter().chain(line.split_whitespace());
+            let Command::Create(mut args) = Cli::try_parse_from(line).unwrap().command else {
+                panic!("not create");
+            };
+            put(&mut args, parse(&format!("network: {text}")).unwrap());
+            assert_eq!(args.run.network.as_deref(), mode, "{text}");
+            assert_eq!(args.run.publish, publish, "{text}");
+        };
+        check("", "{}", None, &[]);
+        check("", "{publish: ['80:80', '53:53/udp']}", None, &["80:80", "53:53/udp"]);
+        check("-p 81:81", "{mode: user, publish: ['80:80']}", Some("user"), &["81:81"]);
+        check("--network isolated", "{publish: ['80:80']}", Some("isolated"), &[]);
+        check("--network user", "{mode: isolated}", Some("user"), &[]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use microagent_backend::admit;
-use microagent_guarded::ask;
+use microagent_guarded::{ask, locate_passt};
 use microagent_kernel::Catalogue;
 use microagent_machine::MachineSpec;
 use microagent_supervisor::Selection;
@@ -71,6 +71,14 @@ pub(super) fn hypervisors(found: &[Found]) -> Vec<Finding> {
         })
     };
     looked_at.into_iter().filter_map(finding).collect()
+}
+
+/// Whether machines can have a network, as they have unless told otherwise.
+pub(super) fn passt() -> Finding {
+    match locate_passt() {
+        Ok(program) => Finding::ok("passt", program.display().to_string()),
+        Err(e) => Finding::degraded("passt", e.message, e.hint.unwrap_or_default()),
+    }
 }
 
 /// Whether anything runs machines here: what `run` without `--supervisor` would take.
