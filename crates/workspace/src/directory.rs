@@ -10,6 +10,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::lock::lock_within;
 use crate::{Name, RunError, StateDir};
 
 /// The file whose lock says that a workspace is in use.
@@ -59,24 +60,26 @@ impl WorkspaceDir {
         }
     }
 
-    /// The same, where whoever holds it is about to go.
+    /// Takes the workspace in `path`, where whoever holds it is about to go.
     ///
     /// # Errors
     /// As [`WorkspaceDir::open`]; `InUse` after this time.
     pub(crate) async fn open_within(
-        state: &StateDir,
+        path: PathBuf,
         name: &Name,
         limit: Duration,
     ) -> Result<Self, RunError> {
-        let path = state.workspaces().join(name.as_str());
-        if path.join(MANIFEST).exists()
-            && let Ok(lock) = open_lock(&path)
-        {
-            // Only waited for: who has it then is found out anew.
-            let waiting = tokio::task::spawn_blocking(move || lock.lock());
-            let _ = tokio::time::timeout(limit, waiting).await;
+        let failed = |e| RunError::state(format!("cannot open workspace {}", path.display()), e);
+        let gone = || RunError::NoWorkspace(name.to_string());
+        let lock = match open_lock(&path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(gone()),
+            lock => lock.map_err(failed)?,
+        };
+        if !lock_within(&lock, limit).await.map_err(failed)? {
+            return Err(RunError::InUse(format!("workspace {name}")));
         }
-        Self::open(state, name)
+        // Whoever held it may have removed it.
+        if path.join(MANIFEST).exists() { Ok(Self { path, lock }) } else { Err(gone()) }
     }
 
     /// The workspace whose lock this process was given by whoever held it.

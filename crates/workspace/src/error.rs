@@ -264,6 +264,7 @@ impl RunError {
             Self::WrongMoment { .. } => ErrorKind::InvalidState.name(),
             Self::Diverged { .. } => ErrorKind::Conflict.name(),
             Self::Shim { source: ProtocolError::Io(_), .. } => ErrorKind::Io.name(),
+            Self::Shim { source: ProtocolError::Hangs { .. }, .. } => ErrorKind::Timeout.name(),
             Self::Shim { .. } => ErrorKind::Protocol.name(),
             Self::Told(told) => &told.kind,
             Self::Conflict(_) | Self::InUse(_) => ErrorKind::Conflict.name(),
@@ -282,6 +283,11 @@ impl RunError {
             }
             Self::Interrupted(Interrupt::Signal(_)) => "interrupted",
         }
+    }
+
+    /// Whether it is that the connection to a shim ended, which may be about to go.
+    pub(crate) fn is_of_a_shim_that_goes(&self) -> bool {
+        matches!(self, Self::Shim { source: ProtocolError::Io(_), .. })
     }
 
     /// What the user can do about it.
@@ -306,6 +312,9 @@ impl RunError {
             Self::Diverged { .. } => {
                 Some("`microagent start --accept-changes` takes it as it is now".into())
             }
+            Self::Shim { workspace, source: ProtocolError::Hangs { .. } } => Some(format!(
+                "`microagent kill {workspace}` ends it, and its machine as a loss of power would"
+            )),
             Self::Shim { .. } => {
                 Some("use the program that started it, or `microagent kill` it".into())
             }

@@ -17,6 +17,7 @@ mod error;
 mod events;
 mod footprint;
 mod interrupt;
+mod lock;
 mod mediation;
 mod name;
 pub mod named;

@@ -277,6 +277,10 @@ fn a_shim_that_hangs_is_killed_with_its_machine() {
     let Some(kept) = Kept::new(image, &[]) else { return };
     kept.of("start", &["--wait"]).output().code(0);
     signal_shim(&kept, Signal::STOP);
+    let waiting = [kept.of("halt", &[]).start(), kept.of("wait", &[]).start()];
+    for live in waiting {
+        live.finish().refuses(125, &["did not answer", &format!("microagent kill {}", kept.name)]);
+    }
     kept.of("kill", &[]).output().code(0);
     assert!(mentioning(&kept.sandbox.workspace(&kept.name)).is_empty());
     assert_eq!(kept.state(), "failed");

@@ -1,6 +1,5 @@
 //! Talking to the shim of a workspace.
 
-use std::io;
 use std::time::Duration;
 
 use microagent_guest_protocol::{ExecRequest, TtySize};
@@ -27,7 +26,11 @@ pub struct Attached {
     manifest: Manifest,
 }
 
-/// Asks the shim of a workspace and waits for its answer, however long that takes.
+/// How often a shim that has something to wait for is asked whether it is there.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+
+/// Asks the shim of a workspace and waits for its answer, however long that takes a shim that
+/// does not hang.
 ///
 /// # Errors
 /// `WrongMoment` where it has none; what the shim said no to.
@@ -49,16 +52,42 @@ pub(super) async fn exchange(
         op,
         Ask::Ready | Ask::Rest | Ask::Session | Ask::Connect { .. } | Ask::Halt { .. }
     );
+    if !patient {
+        return soon(workspace, op).await;
+    }
+    tokio::select! {
+        answered = answered(workspace, op) => answered,
+        hangs = hangs(workspace) => Err(hangs),
+    }
+}
+
+async fn answered(
+    workspace: &Registered,
+    op: Ask,
+) -> Result<(UnixStream, Result<Value, Told>), ProtocolError> {
     let mut stream = connect(&workspace.socket()).await?;
     send_ask(&mut stream, op).await?;
-    let answer = receive_answer(&mut stream);
-    let answer = match patient {
-        true => answer.await?,
-        false => tokio::time::timeout(ANSWER_WITHIN, answer)
-            .await
-            .map_err(|_| io::Error::from(io::ErrorKind::TimedOut))??,
-    };
+    let answer = receive_answer(&mut stream).await?;
     Ok((stream, answer))
+}
+
+async fn soon(
+    workspace: &Registered,
+    op: Ask,
+) -> Result<(UnixStream, Result<Value, Told>), ProtocolError> {
+    let answered = tokio::time::timeout(ANSWER_WITHIN, answered(workspace, op)).await;
+    answered.map_err(|_| ProtocolError::Hangs { limit: ANSWER_WITHIN })?
+}
+
+/// Returns once the shim does not answer what it can at any time. One that is gone is for
+/// others to see.
+async fn hangs(workspace: &Registered) -> ProtocolError {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if let Err(hangs @ ProtocolError::Hangs { .. }) = soon(workspace, Ask::Standing).await {
+            return hangs;
+        }
+    }
 }
 
 /// Begins a session with the agent of a workspace, once that is ready.

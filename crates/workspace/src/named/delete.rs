@@ -3,9 +3,7 @@
 use super::lifecycle::Step;
 use super::recover::recover;
 use super::registered::Registered;
-use super::start::GONE_WITHIN;
 use super::stop::kill;
-use crate::directory::WorkspaceDir;
 use crate::{Name, RunError, Tools};
 
 /// What if a workspace is not at rest.
@@ -41,16 +39,15 @@ async fn remove(tools: &Tools, name: &Name, force: Force) -> Result<(), RunError
     }
     let _turn = workspace.turn().await?;
     let standing = workspace.standing()?;
-    let gone = match workspace.shim()? {
+    match workspace.shim()? {
+        None => {}
         // Its last step is written down before it goes.
-        Some(shim) if standing.state.is_resting() => shim.ended_within(GONE_WITHIN).await,
-        Some(_) => Ok(false),
-        None => Ok(true),
-    };
-    if !gone.unwrap_or(false) {
-        let hint = format!("`microagent halt {name}` first, or give --force");
-        return Err(workspace.wrong_moment(standing.state, Step::End, &hint));
+        Some(shim) if standing.state.is_resting() => workspace.ended(&shim).await?,
+        Some(_) => {
+            let hint = format!("`microagent halt {name}` first, or give --force");
+            return Err(workspace.wrong_moment(standing.state, Step::End, &hint));
+        }
     }
     recover(&workspace, tools).await?;
-    WorkspaceDir::open_within(&tools.state, name, GONE_WITHIN).await?.remove()
+    workspace.taken().await?.remove()
 }

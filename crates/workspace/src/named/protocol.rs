@@ -4,6 +4,7 @@
 //! `microagent_guest_protocol`, the shim in the place of the agent.
 
 use std::io;
+use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -93,6 +94,12 @@ pub enum ProtocolError {
     /// What came is nothing of this protocol.
     #[error("what it said is nothing of the shim's protocol")]
     Malformed(#[source] serde_json::Error),
+    /// It is there, and says nothing.
+    #[error("it did not answer within {limit:?}")]
+    Hangs {
+        /// How long it was waited for.
+        limit: Duration,
+    },
     /// The connection failed or ended.
     #[error("the connection to the shim failed")]
     Io(#[from] io::Error),

@@ -14,7 +14,8 @@ use super::durable::{self, Versioned};
 use super::lifecycle::{State, Step};
 use super::manifest::Manifest;
 use super::standing::{Standing, Told};
-use crate::directory::MANIFEST;
+use crate::directory::{MANIFEST, WorkspaceDir};
+use crate::lock::lock_within;
 use crate::{Name, RunError, StateDir};
 
 /// What is there only while it has a machine.
@@ -31,6 +32,9 @@ const TURN: &str = "turn";
 /// How long other commands may have their turn before this one: the longest waits for a shim
 /// to answer for the first time.
 const TURN_WITHIN: Duration = Duration::from_secs(90);
+
+/// How long a shim whose workspace has come to rest may take to go.
+const GONE_WITHIN: Duration = Duration::from_secs(30);
 
 /// A workspace that was made.
 #[derive(Debug, Clone)]
@@ -124,10 +128,9 @@ impl Registered {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Err(self.gone()),
             file => file.map_err(failed)?,
         };
-        let locking = tokio::task::spawn_blocking(move || file.lock().map(|()| file));
-        let locked = tokio::time::timeout(TURN_WITHIN, locking).await;
-        let locked = locked.map_err(|_| RunError::InUse(format!("workspace {}", self.name)))?;
-        let file = locked.map_err(|e| failed(e.into()))?.map_err(failed)?;
+        if !lock_within(&file, TURN_WITHIN).await.map_err(failed)? {
+            return Err(RunError::InUse(format!("workspace {}", self.name)));
+        }
         // It may have been removed, and made again, while others had their turn.
         let same = |there: &fs::Metadata, held: &fs::Metadata| {
             (there.dev(), there.ino()) == (held.dev(), held.ino())
@@ -152,6 +155,28 @@ impl Registered {
         }
         let process = Process::find(record.process).map_err(failed)?;
         Ok((!process.has_ended()).then_some(process))
+    }
+
+    /// Waits until a shim of it has ended that has nothing left to do. What tells of it goes
+    /// before it does, so `shim` was found before that.
+    ///
+    /// # Errors
+    /// `Timeout`, and what watching it meets.
+    pub(crate) async fn ended(&self, shim: &Process) -> Result<(), RunError> {
+        let failed = |e| RunError::state(format!("cannot watch the shim of {}", self.name), e);
+        match shim.ended_within(GONE_WITHIN).await.map_err(failed)? {
+            true => Ok(()),
+            false => Err(RunError::Timeout { what: "the end of its shim", limit: GONE_WITHIN }),
+        }
+    }
+
+    /// Takes the workspace itself, which whoever has it is about to leave: a shim of which
+    /// nothing tells any more.
+    ///
+    /// # Errors
+    /// `NoWorkspace`, `InUse`, and what taking it meets.
+    pub(crate) async fn taken(&self) -> Result<WorkspaceDir, RunError> {
+        WorkspaceDir::open_within(self.path.clone(), &self.name, GONE_WITHIN).await
     }
 
     /// Whether its shim was killed and its machine, which was up, may still be.

@@ -21,14 +21,10 @@ use super::recover::recover;
 use super::registered::{Registered, Turn};
 use super::standing::Standing;
 use super::verification::Verification;
-use crate::directory::WorkspaceDir;
 use crate::{Name, RunError, Tools};
 
 /// How long a shim may take to answer for the first time: it has only to write two files.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
-
-/// How long a shim whose workspace has come to rest may take to go.
-pub(super) const GONE_WITHIN: Duration = Duration::from_secs(30);
 
 /// The descriptor by which a shim has the turn that its starter waited for.
 pub const TURN_FD: i32 = 3;
@@ -88,16 +84,13 @@ pub async fn start(
             State::Stopping => drop(rest(&workspace).await),
             State::Created | State::Stopped | State::Failed => {}
         }
-        if !process.ended_within(GONE_WITHIN).await.unwrap_or(false) {
-            return Err(RunError::Timeout { what: "the end of its shim", limit: GONE_WITHIN });
-        }
+        workspace.ended(&process).await?;
     }
     if !workspace.is_orphaned()? {
         recover(&workspace, tools).await?;
         verify(&workspace, tools, request.accept)?;
     }
-    let lock =
-        WorkspaceDir::open_within(&tools.state, &request.name, GONE_WITHIN).await?.into_lock();
+    let lock = workspace.taken().await?.into_lock();
     let child = spawn(&workspace, shim, request.supervisor.as_ref(), (lock, &turn))?;
     answered(&workspace, child).await?;
     workspace.standing()

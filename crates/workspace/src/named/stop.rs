@@ -8,7 +8,7 @@ use super::protocol::Ask;
 use super::recover::recover;
 use super::registered::Registered;
 use super::standing::Standing;
-use super::start::{Accept, GONE_WITHIN, ShimProgram, StartRequest, start, wait_ready};
+use super::start::{Accept, ShimProgram, StartRequest, start, wait_ready};
 use crate::{Name, RunError, Tools};
 
 /// How a workspace is asked to end.
@@ -54,20 +54,19 @@ async fn end(tools: &Tools, name: &Name, how: Ask) -> Result<Standing, RunError>
     // A start that is under way comes first; what follows may take long, and others may want
     // to end it faster.
     drop(workspace.turn().await?);
-    if let Some(process) = workspace.shim()? {
+    if let Some(shim) = workspace.shim()? {
         let forced = matches!(how, Ask::Kill);
         let answer = ask::<Standing>(&workspace, how).await;
-        if forced && answer.is_err() {
-            // It hangs, or is going; what is left of its machine is ended below.
-            let failed = |e| RunError::state(format!("cannot kill the shim of {name}"), e);
-            process.kill().map_err(failed)?;
+        match answer {
+            Err(error) if !forced && !error.is_of_a_shim_that_goes() => return Err(error),
+            Err(_) if forced => {
+                // It hangs, or is going; what is left of its machine is ended below.
+                let failed = |e| RunError::state(format!("cannot kill the shim of {name}"), e);
+                shim.kill().map_err(failed)?;
+            }
+            _ => {}
         }
-        // It removes what tells of it before it goes.
-        if !process.ended_within(GONE_WITHIN).await.unwrap_or(false) {
-            return Err(answer
-                .err()
-                .unwrap_or(RunError::Timeout { what: "the end of its shim", limit: GONE_WITHIN }));
-        }
+        workspace.ended(&shim).await.map_err(|late| answer.err().unwrap_or(late))?;
     }
     let _turn = workspace.turn().await?;
     if workspace.shim()?.is_none() {
