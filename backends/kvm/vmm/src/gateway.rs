@@ -92,7 +92,11 @@ fn stand() -> Result<(), GatewayError> {
     confine()?;
     match relay.run(&mut passt, life.as_ref()).map_err(GatewayError::Relay)? {
         End::Passt => Err(GatewayError::Ended(passt.last_words())),
-        End::Device | End::Life => Ok(()),
+        End::Device => {
+            relay.hand_over(&passt);
+            Ok(())
+        }
+        End::Life => Ok(()),
     }
 }
 

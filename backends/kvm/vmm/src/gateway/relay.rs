@@ -2,19 +2,23 @@
 //! something.
 
 use std::io;
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use microagent_devices::fence::{Fence, end_of_handshake};
 use microagent_devices::virtio::net::FrameTooLong;
-use rustix::event::{PollFd, PollFlags};
+use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::net::{RecvFlags, SendFlags};
 
 use super::passt::Passt;
 use super::way::Way;
 use crate::life::Life;
+
+/// How long passt may take for what a guest said before its end.
+const LAST_WITHIN: Duration = Duration::from_secs(1);
 
 /// What is between a guest's device and passt.
 pub(crate) struct Relay {
@@ -100,6 +104,32 @@ impl Relay {
             }
             if send(device, back)? == Moved::Ended {
                 return Ok(End::Device);
+            }
+        }
+    }
+
+    /// Gives passt what the guest said last, and lets it finish with that, for a bounded time:
+    /// a guest may end as soon as it has spoken.
+    pub(crate) fn hand_over(&mut self, passt: &Passt) {
+        let until = Instant::now() + LAST_WITHIN;
+        let socket = passt.socket();
+        let mut told = false;
+        loop {
+            if self.out.output().is_empty() && !told {
+                told = socket.shutdown(Shutdown::Write).is_ok();
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            let write = if told { PollFlags::empty() } else { PollFlags::OUT };
+            let mut fds = [PollFd::new(socket, PollFlags::IN | write)];
+            let timeout = Timespec::try_from(left).ok();
+            if left.is_zero() || rustix::event::poll(&mut fds, timeout.as_ref()).is_err() {
+                return;
+            }
+            // Nobody is left to hear what it says but that it has ended.
+            self.back = Way::new();
+            let ended = receive(socket, &mut self.back, |_| false);
+            if !matches!((ended, send(socket, &mut self.out)), (Ok(Moved::On), Ok(Moved::On))) {
+                return;
             }
         }
     }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader, PipeWriter, Read, Write, pipe};
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -27,6 +27,22 @@ pub(crate) fn passt() -> Option<PathBuf> {
         eprintln!("SKIP: passt: it is not in PATH");
     }
     found
+}
+
+/// A socket of this host that a guest may send to; `None`, with a visible reason, where the host
+/// has no address but the loopback's.
+pub(crate) fn server() -> Option<(UdpSocket, SocketAddrV4)> {
+    let way = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    // Sends nothing: it shows the address that would be sent from.
+    let own = way.connect((Ipv4Addr::new(192, 0, 2, 1), 9)).and_then(|()| way.local_addr());
+    let Some(std::net::SocketAddr::V4(own)) = own.ok() else {
+        eprintln!("SKIP: network: this host has no address but that of the loopback");
+        return None;
+    };
+    let server = UdpSocket::bind((*own.ip(), 0)).unwrap();
+    server.set_read_timeout(Some(PATIENCE)).unwrap();
+    let port = server.local_addr().unwrap().port();
+    Some((server, SocketAddrV4::new(*own.ip(), port)))
 }
 
 /// A gateway that runs. Dropped, it is killed.
@@ -78,6 +94,21 @@ impl Running {
         ip[16..].copy_from_slice(&to.octets());
         let frame = [&[2, 0, 0, 0, 0, 1], &MAC[..], &[8, 0], &ip, &tcp].concat();
         self.send(&frame);
+    }
+
+    /// Sends a datagram to this address.
+    pub(crate) fn tell(&mut self, to: SocketAddrV4, text: &[u8]) {
+        let len = (8 + text.len()) as u16;
+        let mut udp = [0; 8];
+        udp[..2].copy_from_slice(&40000u16.to_be_bytes());
+        udp[2..4].copy_from_slice(&to.port().to_be_bytes());
+        udp[4..6].copy_from_slice(&len.to_be_bytes());
+        let mut ip = [0; 20];
+        (ip[0], ip[8], ip[9]) = (0x45, 64, 17);
+        ip[2..4].copy_from_slice(&(20 + len).to_be_bytes());
+        ip[12..16].copy_from_slice(&GUEST.octets());
+        ip[16..].copy_from_slice(&to.ip().octets());
+        self.send(&[&[2, 0, 0, 0, 0, 1], &MAC[..], &[8, 0], &ip, &udp, text].concat());
     }
 
     /// Asks who has this address.

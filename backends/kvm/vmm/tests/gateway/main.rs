@@ -8,7 +8,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use microagent_vmm_protocol::GatewayReport;
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::fixture::{GATEWAY, Running, passt, runs};
+use crate::fixture::{GATEWAY, Running, passt, runs, server};
 
 /// What a frame is: the reply to a question, or the flags of TCP.
 #[derive(Debug, PartialEq, Eq)]
@@ -65,6 +65,29 @@ fn it_ends_with_either_side_and_takes_passt_along() {
     };
     check(killed, false);
 }
+
+#[test]
+fn what_a_guest_said_before_its_end_is_passed_on() {
+    let Some(passt) = passt() else { return };
+    let Some((server, address)) = server() else { return };
+    for round in 0..5u8 {
+        let mut gateway = Running::start(passt.clone(), &["--no-map-gw"]);
+        let pid = gateway.passt();
+        for n in 0..LAST {
+            gateway.tell(address, &[round, n]);
+        }
+        assert!(gateway.end_of_device().success());
+        assert!(!runs(pid));
+        for n in 0..LAST {
+            let mut text = [0; 3];
+            assert_eq!(server.recv(&mut text).unwrap(), 2);
+            assert_eq!(text[..2], [round, n]);
+        }
+    }
+}
+
+/// As many as come to a host at once without loss.
+const LAST: u8 = 64;
 
 #[test]
 fn why_passt_ended_is_told() {
