@@ -38,6 +38,13 @@ pub(crate) struct Last {
     nth: usize,
 }
 
+impl Last {
+    /// Whether it is among the first so many of its kind.
+    pub(crate) fn is_within(&self, most: usize) -> bool {
+        self.nth <= most
+    }
+}
+
 impl fmt::Display for Last {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {}", self.call, self.nth)
