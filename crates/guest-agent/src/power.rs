@@ -64,6 +64,8 @@ fn sync(root: &OwnedFd) -> Result<(), Errno> {
 /// Ends the machine so that nobody takes it for an orderly end: by a kernel panic, which is what
 /// the end of process 1 is.
 pub(crate) fn fail() -> ! {
+    // The kernel's own last words go around what waits for the console, and nothing follows them.
+    let _ = rustix::termios::tcdrain(rustix::stdio::stderr());
     std::process::exit(1)
 }
 

@@ -44,12 +44,13 @@ struct Course {
     calls: &'static [&'static [&'static str]],
 }
 
-/// `NAME` stands for the workspace's name, `COPY` for another, `IMAGE` for the image.
+/// `NAME` stands for the workspace's name, `COPY` for another, `IMAGE` for the image, `NETWORK`
+/// for one that the supervisor offers.
 const COURSES: &[Course] = &[
     Course {
         name: "create",
         before: Before::Nothing,
-        calls: &[&["create", "--image", "IMAGE", "--name", "NAME"]],
+        calls: &[&["create", "--network", "NETWORK", "--image", "IMAGE", "--name", "NAME"]],
     },
     Course {
         name: "a life",
@@ -80,15 +81,16 @@ struct Scene {
     sandbox: Sandbox,
     image: String,
     supervisor: String,
+    network: &'static str,
     killer: Killer,
 }
 
 impl Scene {
-    fn new(image: &Busybox, supervisor: &str) -> Option<Self> {
+    fn new(image: &Busybox, supervisor: &str, network: &'static str) -> Option<Self> {
         let sandbox = Sandbox::new()?;
         let killer = Killer::new(sandbox.file("trace"));
         let (image, supervisor) = (image.reference("plain"), supervisor.to_owned());
-        Some(Self { sandbox, image, supervisor, killer })
+        Some(Self { sandbox, image, supervisor, network, killer })
     }
 
     fn call(&self, words: &[&str]) -> Invocation {
@@ -101,15 +103,20 @@ impl Scene {
             "NAME" => name,
             "COPY" => copy,
             "IMAGE" => &self.image,
+            "NETWORK" => self.network,
             word => word,
         };
         words.iter().map(meant).collect()
     }
 
+    fn create(&self, name: &str) {
+        let create = ["create", "--network", self.network, "--image", &self.image, "--name", name];
+        self.call(&create).output().code(0);
+    }
+
     fn prepare(&self, before: Before, name: &str) {
         if before != Before::Nothing {
-            let create = ["create", "--image", &self.image, "--name", name];
-            self.call(&create).output().code(0);
+            self.create(name);
         }
         if before == Before::Running {
             self.call(&["start", "--wait", name]).output().code(0);
@@ -160,8 +167,7 @@ impl Scene {
             all.iter().any(|found| found["workspace"] == name || found["name"] == name)
         });
         if !known {
-            let create = ["create", "--image", &self.image, "--name", name];
-            self.call(&create).output().code(0);
+            self.create(name);
         }
         let started = self.call(&["start", "--wait", name]).output();
         assert!(started.status.success(), "after {doing}: {}", started.text());
@@ -204,7 +210,9 @@ fn without_a_hypervisor_at_every_write() {
     let Some(image) = busybox() else { return };
     let supervisor = env!("CARGO_BIN_EXE_hosted-supervisor");
     let course = |course: &'static Course| {
-        std::thread::spawn(move || Scene::new(image, supervisor).map(|scene| scene.crash(course)))
+        std::thread::spawn(move || {
+            Scene::new(image, supervisor, "isolated").map(|scene| scene.crash(course))
+        })
     };
     // Each in a place of its own, a few at a time.
     let mut crashes = 0;
@@ -223,7 +231,7 @@ fn on_a_hypervisor_at_some_writes() {
         return;
     }
     let (Some(image), Some(setting)) = (busybox(), Setting::get()) else { return };
-    let Some(scene) = Scene::new(image, &setting.supervisor) else { return };
+    let Some(scene) = Scene::new(image, &setting.supervisor, "user") else { return };
     let course = COURSES.iter().find(|course| course.name == "a life").unwrap();
     let mut calls = scene.calls(course);
     calls.retain(|last| last.is_within(EARLY));
