@@ -44,15 +44,12 @@ fn write_back_one(target: &str) -> Result<(), Errno> {
     let root = rustix::fs::open(target, OFlags::RDONLY | OFlags::DIRECTORY, Mode::empty())?;
     // Before it becomes read-only, since the kernel tells of a broken journal only until then.
     sync(&root)?;
-    match mount_remount(target, MountFlags::RDONLY, "") {
-        // Its own last writes have no other way to say that they failed.
-        Ok(()) => sync(&root),
-        // A file held open for writing keeps it writable; its content is safe.
-        Err(error) => {
-            say(format_args!("cannot make {target} read-only: {error}"));
-            Ok(())
-        }
+    if let Err(error) = mount_remount(target, MountFlags::RDONLY, "") {
+        // A file held open for writing keeps it writable; its content is safe after this.
+        say(format_args!("cannot make {target} read-only: {error}; writing it back instead"));
     }
+    // Its own last writes have no other way to say that they failed.
+    sync(&root)
 }
 
 /// Fails for every write to its file system that failed and that nobody was told of by this
