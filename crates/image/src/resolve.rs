@@ -69,6 +69,16 @@ impl Store {
         }
     }
 
+    /// Digest of the image manifest that `source` stood for when it was brought into the store
+    /// last, if ever: without network, and whether its blobs are still there or not.
+    ///
+    /// # Errors
+    /// The store's index cannot be read.
+    pub fn meaning(&self, source: &Source, platform: &Platform) -> Result<Option<Digest>> {
+        let record = self.find(&source.canonical(), source.pinned(), platform)?;
+        Ok(record.map(|record| record.digest))
+    }
+
     async fn cached(
         &self,
         source: &Source,

@@ -42,18 +42,23 @@ impl Source {
         }
     }
 
-    /// The same source with an absolute path: the name under which it is recorded.
-    pub(crate) fn canonical(&self) -> String {
+    /// The same source with an absolute path, where it has one.
+    pub fn absolute(&self) -> Self {
         let absolute = |local: &LocalSource| LocalSource {
             path: std::path::absolute(&local.path).unwrap_or_else(|_| local.path.clone()),
             tag: local.tag.clone(),
         };
         match self {
-            Source::Registry(reference) => reference.to_string(),
-            Source::Layout(local) => format!("{LAYOUT}{}", absolute(local)),
-            Source::LayoutArchive(local) => format!("{LAYOUT_ARCHIVE}{}", absolute(local)),
-            Source::DockerArchive(local) => format!("{DOCKER_ARCHIVE}{}", absolute(local)),
+            Source::Registry(reference) => Source::Registry(reference.clone()),
+            Source::Layout(local) => Source::Layout(absolute(local)),
+            Source::LayoutArchive(local) => Source::LayoutArchive(absolute(local)),
+            Source::DockerArchive(local) => Source::DockerArchive(absolute(local)),
         }
+    }
+
+    /// The name under which it is recorded.
+    pub(crate) fn canonical(&self) -> String {
+        self.absolute().to_string()
     }
 }
 

@@ -75,6 +75,19 @@ pub enum RunError {
         /// SHA-256 of what is here now.
         found: String,
     },
+    /// The reference of a workspace's image stands for another one than that which its disk was
+    /// made of.
+    #[error(
+        "{reference} is another image now: {found}, the workspace's disk was made of {made_of}"
+    )]
+    ImageMoved {
+        /// The reference.
+        reference: String,
+        /// Digest of what the disk was made of.
+        made_of: String,
+        /// Digest of what it stands for here now.
+        found: String,
+    },
     /// The shim of a workspace could not be talked to.
     #[error("cannot talk to the shim of workspace {workspace}")]
     Shim {
@@ -262,7 +275,7 @@ impl RunError {
             Self::OtherVersion { .. } => ErrorKind::Unsupported.name(),
             Self::NoWorkspace(_) => ErrorKind::NotFound.name(),
             Self::WrongMoment { .. } => ErrorKind::InvalidState.name(),
-            Self::Diverged { .. } => ErrorKind::Conflict.name(),
+            Self::Diverged { .. } | Self::ImageMoved { .. } => ErrorKind::Conflict.name(),
             Self::Shim { source: ProtocolError::Io(_), .. } => ErrorKind::Io.name(),
             Self::Shim { source: ProtocolError::Hangs { .. }, .. } => ErrorKind::Timeout.name(),
             Self::Shim { .. } => ErrorKind::Protocol.name(),
@@ -312,6 +325,11 @@ impl RunError {
             Self::Diverged { .. } => {
                 Some("`microagent start --accept-changes` takes it as it is now".into())
             }
+            Self::ImageMoved { .. } => Some(
+                "`microagent create` makes a workspace of that one; `microagent start \
+                 --accept-changes` goes on with the disk as it is"
+                    .into(),
+            ),
             Self::Shim { workspace, source: ProtocolError::Hangs { .. } } => Some(format!(
                 "`microagent kill {workspace}` ends it, and its machine as a loss of power would"
             )),

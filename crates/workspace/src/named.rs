@@ -65,7 +65,7 @@ pub use prune::{Prune, Pruned, prune};
 pub(crate) use registered::Registered;
 pub use shim::{ShimIo, shim};
 pub use standing::{Standing, Told};
-pub use start::{Accept, ShimProgram, StartRequest, TURN_FD, start, wait_ready};
+pub use start::{Accept, ShimProgram, StartRequest, TURN_FD, check, start, wait_ready};
 pub use stop::{Halt, halt, kill, pause, resume};
 pub(crate) use verification::Verification;
 

@@ -11,7 +11,7 @@ use std::process::{Command, Output};
 use std::thread;
 
 use microagent_tests_cli::images::busybox;
-use microagent_tests_cli::{Invocation, Sandbox, missing};
+use microagent_tests_cli::{Invocation, Registry, Sandbox, missing};
 use serde_json::Value;
 
 /// How a 64-bit little-endian ELF file begins.
@@ -90,6 +90,52 @@ fn an_agent_of_another_version_is_refused_until_it_is_accepted() {
     sandbox.call(&["delete", &name]).output().code(0);
 }
 
+/// Digest of the image that a reference means, as pulling it tells.
+fn pull(sandbox: &Sandbox, reference: &str) -> String {
+    let outcome = sandbox.call(&["--json", "image", "pull", reference]).output();
+    outcome.code(0).json()["image"]["digest"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn an_image_whose_tag_has_moved_is_refused_until_it_is_accepted_and_the_disk_stays() {
+    let (Some(image), Some(sandbox)) = (busybox(), Sandbox::new()) else { return };
+    let Some(registry) = Registry::start() else { return };
+    let push = |of: &str| registry.push(&image.reference(of), "box:moving");
+    push("plain");
+    let tag = registry.reference("box:moving");
+    let name = sandbox.new_name();
+    let start = || sandbox.call(&["start", "--wait", &name]);
+    let kept = || {
+        sandbox.call(&["exec", &name, "cat", "/kept"]).output().code(0).prints("here\n");
+    };
+    sandbox.call(&["create", "--image", &tag, "--name", &name]).output().code(0);
+    start().output().code(0);
+    sandbox.call(&["exec", &name, "sh", "-c", "echo here >/kept"]).output().code(0);
+    let first = pull(&sandbox, &tag);
+    push("entry");
+    // The registry is not asked.
+    sandbox.call(&["restart", "--wait", &name]).output().code(0);
+    let second = pull(&sandbox, &tag);
+    let says = [&*tag, "is another image now", &*first, &*second, "--accept-changes"];
+    sandbox.call(&["restart", &name]).output().refuses(125, &says);
+    // It is not halted for nothing.
+    kept();
+    sandbox.call(&["halt", &name]).output().code(0);
+    start().output().refuses(125, &says);
+    start().args(&["--accept-changes"]).output().code(0);
+    kept();
+    sandbox.call(&["restart", "--wait", &name]).output().code(0);
+    sandbox.call(&["halt", &name]).output().code(0);
+    let status = sandbox.call(&["status", "--json", &name]).output().code(0).json();
+    assert_eq!(status["manifest"]["image"]["digest"], *first);
+    assert_eq!(status["manifest"]["verification"]["image_digest"], *second);
+    drop(registry);
+    sandbox.call(&["image", "prune", "--all"]).output().code(0);
+    start().output().code(0);
+    kept();
+    sandbox.call(&["delete", "-f", &name]).output().code(0);
+}
+
 #[test]
 fn a_shim_and_a_command_of_other_versions_refuse_each_other() {
     let Some((sandbox, name)) = used() else { return };
@@ -137,7 +183,7 @@ fn what_an_older_version_made_is_refused_and_its_files_are_fetched() {
     object["version"] = 2.into();
     object.as_object_mut().unwrap().remove("network");
     fs::write(&path, object.to_string()).unwrap();
-    let says = ["manifest", "version 2", "version 3", "older program", "artifacts"];
+    let says = ["manifest", "version 2", "version 4", "older program", "artifacts"];
     sandbox.call(&["start", &name]).output().refuses(125, &says);
     sandbox.call(&["clone", &name, "copy"]).output().refuses(125, &says[..3]);
     let to = sandbox.file("to");

@@ -41,8 +41,8 @@ pub(crate) struct StartArgs {
     /// Wait until commands can be run in it
     #[arg(long)]
     pub(crate) wait: bool,
-    /// Start it although kernel or guest agent are not what it was made with, and take them as
-    /// they are now
+    /// Start it although image, kernel or guest agent are not what it was made with: its disk
+    /// stays as it is, the others are taken as they are now
     #[arg(long)]
     pub(crate) accept_changes: bool,
     /// Another backend than its own, this time

@@ -156,6 +156,7 @@ fn concerns_supervisor(error: &RunError) -> bool {
         | RunError::NoWorkspace(_)
         | RunError::WrongMoment { .. }
         | RunError::Diverged { .. }
+        | RunError::ImageMoved { .. }
         | RunError::Shim { .. }
         | RunError::Told(_)
         | RunError::Conflict(_)

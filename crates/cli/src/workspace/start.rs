@@ -33,6 +33,10 @@ pub(crate) async fn start(args: StartArgs, global: &Global) -> Result<u8, Failur
 pub(crate) async fn restart(args: StartArgs, global: &Global) -> Result<u8, Failure> {
     let name = name(&args.name)?;
     let tools = tools::tools(tools::state(global)?)?;
+    // Rather than halt one that is not started again.
+    if !args.accept_changes {
+        named::check(&tools, &name)?;
+    }
     named::halt(&tools, &shim_program()?, &name, Halt::default()).await?;
     start(args, global).await
 }

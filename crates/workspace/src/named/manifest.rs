@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
-use microagent_image::PullPolicy;
+use microagent_image::{PullPolicy, Source};
 use microagent_machine::{Access, DiskId, MiB, Publish};
 use microagent_supervisor::Selection;
 use microagent_vsock::Need;
@@ -68,10 +68,10 @@ pub struct Manifest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImageRecord {
-    /// As it was asked for.
+    /// As it was asked for, but for a path, which is absolute.
     #[serde(rename = "ref")]
     pub reference: String,
-    /// Digest of its manifest.
+    /// Digest of the image manifest that the disk was made of.
     pub digest: String,
 }
 
@@ -137,7 +137,7 @@ pub(crate) enum NetworkRecord {
 }
 
 impl Versioned for Manifest {
-    const VERSION: u32 = 3;
+    const VERSION: u32 = 4;
     const WHAT: &'static str = "manifest of the workspace";
 }
 
@@ -160,7 +160,7 @@ impl Manifest {
             version: Self::VERSION,
             name: request.name.clone(),
             created_at: Timestamp::now().to_string(),
-            image: ImageRecord { reference: request.reference.clone(), digest: found.digest },
+            image: ImageRecord::of(request, found.digest),
             verification: found.verification,
             resources: ResourcesRecord {
                 memory_mib: request.resources.memory_mib.0,
@@ -265,6 +265,16 @@ impl Manifest {
     /// The host name of its guest.
     pub fn guest_hostname(&self) -> String {
         self.hostname.clone().unwrap_or_else(|| self.name.hostname())
+    }
+}
+
+impl ImageRecord {
+    fn of(request: &RunRequest, digest: String) -> Self {
+        let reference = match &request.source {
+            Source::Registry(_) => request.reference.clone(),
+            local => local.absolute().to_string(),
+        };
+        Self { reference, digest }
     }
 }
 

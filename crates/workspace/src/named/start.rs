@@ -39,7 +39,7 @@ pub struct StartRequest {
     pub name: Name,
     /// Another supervisor than the workspace's own, this time.
     pub supervisor: Option<Selection>,
-    /// What if kernel or agent are not what the workspace was made with.
+    /// What if image, kernel or agent are not what the workspace was made with.
     pub accept: Accept,
 }
 
@@ -64,7 +64,7 @@ pub struct ShimProgram {
 /// Starts a workspace, and returns when its shim has it. One that is up already is fine.
 ///
 /// # Errors
-/// `NoWorkspace`, `Diverged`, `WrongMoment` for one that is paused; what starting the shim
+/// `NoWorkspace`, `ImageMoved`, `Diverged`, `WrongMoment` for one that is paused; what starting the shim
 /// meets.
 pub async fn start(
     request: &StartRequest,
@@ -116,11 +116,22 @@ pub async fn wait_ready(tools: &Tools, name: &Name) -> Result<Standing, RunError
     }
 }
 
+/// Refuses a workspace that a start would refuse because something is not what it was made with,
+/// and changes nothing.
+///
+/// # Errors
+/// `NoWorkspace`, `ImageMoved`, `Diverged`.
+pub fn check(tools: &Tools, name: &Name) -> Result<(), RunError> {
+    let manifest = Registered::find(&tools.state, name)?.manifest()?;
+    let now = Verification::again(tools, &manifest)?;
+    manifest.verification.check(&manifest.image, &now)
+}
+
 fn verify(workspace: &Registered, tools: &Tools, accept: Accept) -> Result<(), RunError> {
     let mut manifest = workspace.manifest()?;
-    let now = Verification::now(tools, manifest.verification.kernel.path.clone())?;
-    match (manifest.verification.check(&now), accept) {
-        (Err(RunError::Diverged { .. }), Accept::Changes) => {
+    let now = Verification::again(tools, &manifest)?;
+    match (manifest.verification.check(&manifest.image, &now), accept) {
+        (Err(RunError::Diverged { .. } | RunError::ImageMoved { .. }), Accept::Changes) => {
             manifest.verification = now;
             manifest.write(workspace.path())
         }

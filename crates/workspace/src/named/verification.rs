@@ -2,16 +2,21 @@
 
 use std::path::PathBuf;
 
+use microagent_image::{ResolveOptions, Source, Store};
 use microagent_kernel::Catalogue;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{RunError, Tools};
+use super::manifest::{ImageRecord, Manifest};
+use crate::{RunError, StateDir, Tools};
 
 /// What a workspace was made with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Verification {
+    /// Digest of the image that its reference stood for when the workspace was made, or when
+    /// that was accepted last. What its disk was made of stands beside the reference.
+    pub image_digest: String,
     /// Its kernel.
     pub kernel: FileRecord,
     /// SHA-256 of the guest agent, in lower-case hexadecimal.
@@ -29,24 +34,47 @@ pub struct FileRecord {
 }
 
 impl Verification {
-    /// That of what is here now, with the kernel at `path`.
+    /// That of what is here now, with the kernel at `path` and an image of this digest.
     ///
     /// # Errors
     /// Where the kernel cannot be read or is none.
-    pub(crate) fn now(tools: &Tools, path: PathBuf) -> Result<Self, RunError> {
+    pub(crate) fn now(
+        tools: &Tools,
+        path: PathBuf,
+        image_digest: String,
+    ) -> Result<Self, RunError> {
         let path = std::path::absolute(&path)
             .map_err(|e| RunError::state(format!("cannot find {}", path.display()), e))?;
         let catalogue = Catalogue::new(tools.state.kernels(), tools.shared_kernels.clone());
         let sha256 = catalogue.verify(Some(&path), None)?.sha256;
         let agent_sha256 = hex::encode(Sha256::digest(tools.agent));
-        Ok(Self { kernel: FileRecord { path, sha256 }, agent_sha256 })
+        Ok(Self { image_digest, kernel: FileRecord { path, sha256 }, agent_sha256 })
+    }
+
+    /// That of what is here now, for a workspace that was made of what its manifest says. An
+    /// image that this host no longer has is no other than it was.
+    ///
+    /// # Errors
+    /// As [`Verification::now`].
+    pub(crate) fn again(tools: &Tools, manifest: &Manifest) -> Result<Self, RunError> {
+        let Manifest { image, verification, .. } = manifest;
+        let meant = meaning(&tools.state, image).filter(|digest| *digest != image.digest);
+        let image_digest = meant.unwrap_or_else(|| verification.image_digest.clone());
+        Self::now(tools, verification.kernel.path.clone(), image_digest)
     }
 
     /// Refuses what is here now where it is not what the workspace was made with.
     ///
     /// # Errors
-    /// `Diverged`, naming what it is; where the kernel cannot be read.
-    pub(crate) fn check(&self, now: &Self) -> Result<(), RunError> {
+    /// `ImageMoved`; `Diverged`, naming what it is.
+    pub(crate) fn check(&self, image: &ImageRecord, now: &Self) -> Result<(), RunError> {
+        if self.image_digest != now.image_digest {
+            return Err(RunError::ImageMoved {
+                reference: image.reference.clone(),
+                made_of: image.digest.clone(),
+                found: now.image_digest.clone(),
+            });
+        }
         let diverged = |what: String, expected: &str, found: &str| {
             let (expected, found) = (expected.to_owned(), found.to_owned());
             Err(RunError::Diverged { what, expected, found })
@@ -64,29 +92,58 @@ impl Verification {
     }
 }
 
+/// What the reference of an image means here, as far as that is known without asking anybody.
+fn meaning(state: &StateDir, image: &ImageRecord) -> Option<String> {
+    if !state.images().exists() {
+        return None;
+    }
+    let look = || {
+        let source: Source = image.reference.parse()?;
+        let platform = ResolveOptions::default().platform;
+        Store::open(&state.images())?.meaning(&source, &platform)
+    };
+    match look() {
+        Ok(digest) => digest.map(|digest| digest.to_string()),
+        // The workspace needs nothing of it.
+        Err(error) => {
+            tracing::warn!(%error, image = image.reference, "cannot look for the image");
+            None
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn made(kernel: &str, agent: &str) -> Verification {
+    fn made(image: &str, kernel: &str, agent: &str) -> Verification {
         let kernel = FileRecord { path: "/k".into(), sha256: kernel.into() };
-        Verification { kernel, agent_sha256: agent.into() }
+        Verification { image_digest: image.into(), kernel, agent_sha256: agent.into() }
     }
 
-    fn check(kernel: &str, agent: &str, expect: Option<&str>) {
-        let checked = made("k1", "a1").check(&made(kernel, agent));
+    fn check(image: &str, kernel: &str, agent: &str, expect: Option<&str>) {
+        let of = ImageRecord { reference: "box:1".into(), digest: "i1".into() };
+        let checked = made("i1", "k1", "a1").check(&of, &made(image, kernel, agent));
         assert_eq!(checked.err().map(|e| e.to_string()).as_deref(), expect);
     }
 
     #[test]
     fn what_diverges_is_named() {
-        check("k1", "a1", None);
+        check("i1", "k1", "a1", None);
         check(
+            "i2",
+            "k1",
+            "a1",
+            Some("box:1 is another image now: i2, the workspace's disk was made of i1"),
+        );
+        check(
+            "i1",
             "k2",
             "a1",
             Some("the kernel /k is another: sha256 k2, the workspace was made with k1"),
         );
         check(
+            "i1",
             "k1",
             "a2",
             Some(

@@ -58,7 +58,7 @@ impl Flow<'_> {
 
         let (mode, choice, network) = self.choose(mode, io).await?;
         if self.request.keep {
-            let verification = Verification::now(self.tools, kernel.path.clone())?;
+            let verification = Verification::now(self.tools, kernel.path.clone(), digest.clone())?;
             let size = size_of(&base).unwrap_or(MiB(0));
             let defaults = defaults.clone();
             self.found = Some(Found { digest, defaults, command: None, size, verification });
