@@ -11,7 +11,6 @@ use crate::console::say;
 use crate::disk::Disks;
 use crate::failure::SetupError;
 use crate::link::Link;
-use crate::power::NotWritten;
 use crate::reach::Reach;
 use crate::session::{Outcome, Scope, Session};
 use crate::signals::Signals;
@@ -28,26 +27,20 @@ pub(crate) fn boot() -> ! {
             power::end(PowerOff::Reset);
         }
     };
-    let written = match run(&config, &mut timeline) {
-        Ok(Outcome::Asked | Outcome::Signalled) => power::write_back(&config.root, &config.mounts),
-        Ok(Outcome::Lost(reason)) => {
-            say(format_args!("session lost: {reason}"));
-            power::write_back(&config.root, &config.mounts)
+    match run(&config, &mut timeline) {
+        Ok(mut session) => {
+            let failures = power::write_back(&config.root, &config.mounts);
+            timeline.mark("written");
+            session.part(failures, LAST_WORDS);
         }
-        Err(error) => {
-            say(error);
-            Ok(())
-        }
-    };
-    timeline.mark("written");
-    timeline.print();
-    match written {
-        Ok(()) => power::end(config.power_off),
-        Err(NotWritten) => power::fail(),
+        Err(error) => say(error),
     }
+    timeline.print();
+    power::end(config.power_off)
 }
 
-fn run(config: &AgentConfig, timeline: &mut Timeline) -> Result<Outcome, SetupError> {
+/// Sets up the machine and serves the session until the machine shall end.
+fn run(config: &AgentConfig, timeline: &mut Timeline) -> Result<Session, SetupError> {
     // First of all: the host works on the connection while the agent works on the mounts.
     let connecting = Connecting::start(config.port)?;
     let signals = Signals::take().map_err(SetupError::system("take over signals"))?;
@@ -74,7 +67,11 @@ fn run(config: &AgentConfig, timeline: &mut Timeline) -> Result<Outcome, SetupEr
     }
     let outcome = session.serve(timeline);
     session.last_words(LAST_WORDS);
-    Ok(outcome)
+    if let Outcome::Lost(reason) = outcome {
+        say(format_args!("session lost: {reason}"));
+        session.hang_up();
+    }
+    Ok(session)
 }
 
 fn set_up(config: &AgentConfig, timeline: &mut Timeline) -> Result<(), SetupError> {

@@ -116,6 +116,23 @@ pub(crate) fn drain(link: &mut Link, within: Duration) {
     }
 }
 
+/// Sends all that is queued and waits until the host has closed the connection, unless that
+/// takes longer than this.
+pub(crate) fn part(link: &mut Link, within: Duration) {
+    let deadline = Instant::now() + within;
+    drain(link, within);
+    while let Some(socket) = link.socket() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() || wait(socket, PollFlags::IN, Some(left)).is_err() {
+            return;
+        }
+        // Whatever the host still says comes too late.
+        if link.fill().is_err() || link.skip().is_err() {
+            return;
+        }
+    }
+}
+
 fn wait(
     fd: impl std::os::fd::AsFd,
     flags: PollFlags,

@@ -127,6 +127,12 @@ impl Link {
         Ok(Some(incoming))
     }
 
+    /// Throws away the whole frames of what was read.
+    pub(crate) fn skip(&mut self) -> Result<(), LinkError> {
+        while self.next()?.is_some() {}
+        Ok(())
+    }
+
     /// Queues a message.
     pub(crate) fn send(&mut self, message: &AgentMessage) -> Result<(), LinkError> {
         if self.socket.is_none() {

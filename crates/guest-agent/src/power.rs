@@ -14,30 +14,25 @@ use crate::sys::port;
 /// Where the native monitor takes any write for the end of the machine.
 const EXIT_PORT: u16 = 0x604;
 
-/// Some of what outlives the machine could not be written back, as was said on the console.
-#[derive(Debug)]
-pub(crate) struct NotWritten;
-
-/// Writes back what outlives the machine and leaves its file systems clean.
-///
-/// # Errors
-/// A disk did not take all that was written to it, now or at any time before.
-pub(crate) fn write_back(root: &RootDisk, mounts: &[Mount]) -> Result<(), NotWritten> {
+/// Writes back what outlives the machine and leaves its file systems clean. Gives what did not
+/// take all that was written to it, now or at any time before, and why, a line each.
+pub(crate) fn write_back(root: &RootDisk, mounts: &[Mount]) -> Vec<String> {
     let lasting = match root {
         RootDisk::Plain { .. } => Some("/"),
         // Thrown away with the machine: writing it back would only cost time.
         RootDisk::Layered { .. } => None,
     };
     let disks = mounts.iter().filter(|mount| !mount.read_only).map(|mount| &mount.target[..]);
-    let mut written = Ok(());
+    let mut failures = Vec::new();
     // In reverse order: a disk may be mounted within another.
     for target in lasting.into_iter().chain(disks).rev() {
         if let Err(error) = write_back_one(target) {
-            say(format_args!("cannot write back {target}: {error}"));
-            written = Err(NotWritten);
+            let failure = format!("cannot write back {target}: {error}");
+            say(&failure);
+            failures.push(failure);
         }
     }
-    written
+    failures
 }
 
 fn write_back_one(target: &str) -> Result<(), Errno> {
@@ -58,14 +53,6 @@ fn sync(root: &OwnedFd) -> Result<(), Errno> {
     rustix::fs::syncfs(root)
 }
 
-/// Ends the machine so that nobody takes it for an orderly end: by a kernel panic, which is what
-/// the end of process 1 is.
-pub(crate) fn fail() -> ! {
-    // The kernel's own last words go around what waits for the console, and nothing follows them.
-    let _ = rustix::termios::tcdrain(rustix::stdio::stderr());
-    std::process::exit(1)
-}
-
 /// Ends the machine by the call on which its monitor exits.
 pub(crate) fn end(how: PowerOff) -> ! {
     let command = match how {
@@ -81,5 +68,6 @@ pub(crate) fn end(how: PowerOff) -> ! {
     if let Err(error) = reboot(command) {
         say(format_args!("end the machine: {error}"));
     }
-    fail()
+    // The end of process 1 is a kernel panic, on which a monitor ends as well.
+    std::process::exit(1)
 }

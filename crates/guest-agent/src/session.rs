@@ -4,7 +4,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use microagent_guest_protocol::ending::{KILLED, PATIENCE};
+use microagent_guest_protocol::ending::{KILLED, LAST_WORDS, PATIENCE};
 use microagent_guest_protocol::{AgentMessage, ExitStatus, HostMessage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -98,7 +98,12 @@ pub(crate) fn serve_by_hand(socket: OwnedFd) -> io::Result<()> {
     session.last_words(PATIENCE);
     session.signal_processes(Signal::KILL);
     match outcome {
-        Outcome::Asked | Outcome::Signalled | Outcome::Lost(LinkError::Closed) => Ok(()),
+        Outcome::Asked | Outcome::Signalled => {
+            // What its commands wrote is with a kernel that goes on.
+            session.part(Vec::new(), LAST_WORDS);
+            Ok(())
+        }
+        Outcome::Lost(LinkError::Closed) => Ok(()),
         Outcome::Lost(error) => Err(error.into()),
     }
 }
@@ -133,6 +138,19 @@ impl Session {
     /// Sends what is queued, if the host takes it within this time.
     pub(crate) fn last_words(&mut self, within: Duration) {
         connection::drain(&mut self.link, within);
+    }
+
+    /// Ends the session of a host that is not listened to any more.
+    pub(crate) fn hang_up(&mut self) {
+        self.link = Link::nowhere();
+    }
+
+    /// Tells what could not be written back, and waits for the host to have heard it, no longer
+    /// than this.
+    pub(crate) fn part(&mut self, failures: Vec<String>, within: Duration) {
+        if self.link.send(&AgentMessage::WrittenBack { failures }).is_ok() {
+            connection::part(&mut self.link, within);
+        }
     }
 
     /// The session is lost: commands go on, and another is looked for.

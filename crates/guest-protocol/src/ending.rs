@@ -1,7 +1,8 @@
 //! The end of a machine: how long the agent takes before it writes back the disks, since the
-//! host waits longer than all of it, and how it says what went wrong.
+//! host waits longer than all of it.
 //!
-//! An agent that cannot write back says why on the console and ends in a kernel panic.
+//! After that it says what came of it, [`crate::AgentMessage::WrittenBack`]; of a machine that
+//! ended without that word nothing is known.
 
 use std::time::Duration;
 
@@ -9,7 +10,7 @@ use std::time::Duration;
 pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long killed processes have to be gone.
 pub const KILLED: Duration = Duration::from_secs(2);
-/// How long the host may take to fetch the last messages.
+/// How long the host may take to fetch the last messages, and to hear the very last.
 pub const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// The longest time between the request to end and the writing back of disks.

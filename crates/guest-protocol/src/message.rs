@@ -71,6 +71,13 @@ pub enum AgentMessage {
         /// Why: `requested` by the host, or the signal that the guest's programs sent.
         reason: String,
     },
+    /// Last message of a session, after [`Self::Goodbye`]: what outlives the machine was written
+    /// back. The host closes the connection, which the agent waits for before it ends the
+    /// machine.
+    WrittenBack {
+        /// What was not, and why, a line each; none if all was.
+        failures: Vec<String>,
+    },
 }
 
 /// What the host says.

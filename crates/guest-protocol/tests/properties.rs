@@ -42,6 +42,7 @@ fn from_agent() -> impl Strategy<Value = AgentMessage> {
         (any::<u32>(), stream(), any::<u32>())
             .prop_map(|(id, stream, bytes)| AgentMessage::Credit { id, stream, bytes }),
         any::<String>().prop_map(|reason| AgentMessage::Goodbye { reason }),
+        vec(any::<String>(), 0..4).prop_map(|failures| AgentMessage::WrittenBack { failures }),
     ]
 }
 

@@ -124,6 +124,14 @@ impl Session {
         self.shared.status.borrow().goodbye.clone()
     }
 
+    /// What could not be written back before the machine ended, each with its reason; none if
+    /// the agent did not say that it was done with it. To be asked after the machine's end.
+    pub async fn written_back(&self) -> Option<Vec<String>> {
+        // What the guest had said may still be on its way here.
+        let _ = tokio::time::timeout(LAST_WORDS, self.closed()).await;
+        self.shared.status.borrow().written_back.clone()
+    }
+
     /// Waits for the end of the session: `Goodbye` if the agent announced it, else what
     /// happened to the connection.
     pub async fn closed(&self) -> SessionError {

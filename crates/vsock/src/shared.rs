@@ -20,6 +20,8 @@ pub(crate) struct Status {
     /// Commands of an earlier session, where there was one.
     pub(crate) left: Option<Vec<u32>>,
     pub(crate) goodbye: Option<String>,
+    /// What could not be written back, once that was told.
+    pub(crate) written_back: Option<Vec<String>>,
     pub(crate) ended: Option<SessionError>,
 }
 
@@ -155,6 +157,13 @@ impl Shared {
             AgentMessage::Goodbye { reason } => {
                 self.status.send_modify(|status| status.goodbye = Some(reason));
                 Ok(())
+            }
+            AgentMessage::WrittenBack { failures } => {
+                let goodbye = self.status.borrow().goodbye.clone();
+                let Some(goodbye) = goodbye else { return wrong("written back before goodbye") };
+                self.status.send_modify(|status| status.written_back = Some(failures));
+                // The agent waits for the end of the connection.
+                Err(SessionError::Goodbye(goodbye))
             }
             AgentMessage::Started { id, pid } => {
                 let running = self.of(id)?;

@@ -34,7 +34,7 @@ pub(crate) use collect::{Wanted, fetch};
 pub(crate) use commands::{SIGHUP, SIGPIPE, changed};
 pub(crate) use machine::{end_text, ended, last_lines};
 pub use prepare::{DryRun, dry_run};
-pub(crate) use shutdown::{DEADLINE, judge, not_written_back};
+pub(crate) use shutdown::{DEADLINE, heard, judge, not_written_back};
 
 /// Runs a request to its end and leaves nothing behind unless it is to be kept.
 ///

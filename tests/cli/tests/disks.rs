@@ -93,11 +93,10 @@ fn what_a_disk_did_not_take_is_told_although_no_program_heard_of_it() {
         .args(&disk("data", &small.join("data.ext4"), "/mnt:rw"))
         .under(&["unshare", "-m", "sh", "-c", &script, "sh"])
         .output();
-    outcome.code(125).prints("0\n").says(&[
-        "did not write back its disks",
-        "cannot write back /mnt: I/O error",
-        "e2fsck",
-    ]);
+    outcome
+        .code(125)
+        .prints("0\n")
+        .says(&["did not write back its disks: cannot write back /mnt: I/O error", "e2fsck"]);
 }
 
 #[test]

@@ -125,6 +125,14 @@ impl Host {
         self.finish(id)
     }
 
+    /// The last message, which nothing follows.
+    pub(crate) fn hears_the_last(&mut self) {
+        let last = AgentMessage::WrittenBack { failures: Vec::new() };
+        assert_eq!(self.receive(), Frame::Message(last));
+        self.socket.shutdown(std::net::Shutdown::Write).unwrap();
+        assert_eq!(self.try_receive(), None);
+    }
+
     /// Waits for the agent's own end.
     pub(crate) fn wait(mut self) -> AgentExit {
         self.agent.wait().unwrap()

@@ -16,7 +16,7 @@ fn shutdown_ends_commands_and_says_goodbye() {
     let goodbye = AgentMessage::Goodbye { reason: "requested".to_owned() };
     assert_eq!(host.receive(), Frame::Message(goodbye));
     assert_eq!(host.finish(1).status, signal(15));
-    assert_eq!(host.try_receive(), None);
+    host.hears_the_last();
     assert!(host.wait().success());
 }
 
@@ -25,7 +25,7 @@ fn an_idle_agent_ends_at_once() {
     let mut host = Host::start();
     host.send(HostMessage::Shutdown);
     assert!(matches!(host.receive(), Frame::Message(AgentMessage::Goodbye { .. })));
-    assert_eq!(host.try_receive(), None);
+    host.hears_the_last();
     assert!(host.wait().success());
 }
 

@@ -129,6 +129,29 @@ async fn a_guest_that_powers_itself_off_says_why() {
 }
 
 #[tokio::test]
+async fn the_last_word_is_kept_and_ends_the_session() {
+    let (session, mut agent) = session().await;
+    agent.send(AgentMessage::Goodbye { reason: "requested".to_owned() }).await;
+    let failures = vec!["cannot write back /: I/O error".to_owned()];
+    agent.send(AgentMessage::WrittenBack { failures: failures.clone() }).await;
+    assert!(agent.0.read_u8().await.is_err());
+    assert_eq!(session.closed().await.to_string(), "the guest ended: requested");
+    assert_eq!(session.written_back().await, Some(failures));
+}
+
+#[tokio::test]
+async fn who_says_no_last_word_has_not_written_back() {
+    let (session, mut agent) = session().await;
+    agent.send(AgentMessage::Goodbye { reason: "requested".to_owned() }).await;
+    drop(agent);
+    assert_eq!(session.written_back().await, None);
+    let (session, mut agent) = self::session().await;
+    agent.send(AgentMessage::WrittenBack { failures: Vec::new() }).await;
+    let text = session.closed().await.to_string();
+    assert!(text.contains("written back before goodbye"), "{text}");
+}
+
+#[tokio::test]
 async fn dropping_the_session_closes_the_connection() {
     let (session, mut agent) = session().await;
     let none = TestSink::default();

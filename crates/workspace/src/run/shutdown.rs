@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use microagent_backend::{ConsoleLog, Exit};
 use microagent_guest_protocol::ending::UNTIL_WRITE_BACK;
+use microagent_vsock::Session;
 
 use super::Flow;
 use super::machine::{end_text, last_lines};
@@ -26,7 +27,7 @@ impl Flow<'_> {
         session.shutdown();
         tokio::select! {
             biased;
-            waited = machine.wait(DEADLINE) => judge(waited, machine.console()),
+            waited = machine.wait(DEADLINE) => judge(waited, session, machine.console()).await,
             signal = io.interrupts.signal() => {
                 Err(not_written_back(format!("signal {signal} came first")))
             }
@@ -34,20 +35,32 @@ impl Flow<'_> {
     }
 }
 
-/// Whether a machine that ended so, with this on its console, has written back its disks. An
-/// agent that could not says why there, and ends in a panic.
-pub(crate) fn judge(
+/// Whether a machine that was asked to end, and of which this came, has written back its disks.
+/// The word of its agent decides: the end alone looks the same whether it has or not.
+///
+/// # Errors
+/// `NotWrittenBack`
+pub(crate) async fn judge(
     waited: microagent_backend::Result<Option<Exit>>,
+    session: &Session,
     console: &ConsoleLog,
 ) -> Result<(), RunError> {
     match waited {
-        Ok(Some(Exit::PowerOff | Exit::Reset)) => Ok(()),
-        Ok(Some(exit @ Exit::Panic)) => {
+        Ok(Some(Exit::PowerOff | Exit::Reset)) => heard(session.written_back().await),
+        Ok(Some(exit)) => {
             Err(RunError::NotWrittenBack { reason: end_text(&exit), console: last_lines(console) })
         }
-        Ok(Some(exit)) => Err(not_written_back(end_text(&exit))),
         Ok(None) => Err(not_written_back(format!("it did not end within {DEADLINE:?}"))),
         Err(error) => Err(not_written_back(error.to_string())),
+    }
+}
+
+/// Takes the agent's word of what it could not write back.
+pub(crate) fn heard(told: Option<Vec<String>>) -> Result<(), RunError> {
+    match told {
+        Some(failures) if failures.is_empty() => Ok(()),
+        Some(failures) => Err(not_written_back(failures.join("; "))),
+        None => Err(not_written_back("it ended without a word of it".into())),
     }
 }
 
@@ -59,34 +72,19 @@ pub(crate) fn not_written_back(reason: String) -> RunError {
 mod tests {
     use super::*;
 
-    fn check(waited: microagent_backend::Result<Option<Exit>>, expect: Result<(), &str>) {
-        let dir = tempfile::tempdir().unwrap();
-        let console = dir.path().join("console");
-        let text =
-            "up\nmicroagent-agent: cannot write back /: I/O error\nKernel panic - not\ntrace";
-        std::fs::write(&console, text).unwrap();
-        let judged = judge(waited, &ConsoleLog::new(console)).map_err(|error| error.to_string());
-        assert_eq!(
-            judged,
-            expect
-                .map_err(|reason| { format!("the guest did not write back its disks: {reason}") })
-        );
+    fn check(told: Option<&[&str]>, expect: Result<(), &str>) {
+        let told = told.map(|failures| failures.iter().map(|&text| text.to_owned()).collect());
+        let expect =
+            expect.map_err(|reason| format!("the guest did not write back its disks: {reason}"));
+        assert_eq!(heard(told).map_err(|error| error.to_string()), expect);
     }
 
     #[test]
-    fn only_an_orderly_end_has_written_back() {
-        check(Ok(Some(Exit::PowerOff)), Ok(()));
-        check(Ok(Some(Exit::Reset)), Ok(()));
-        let lines = "cannot write back /: I/O error\n  Kernel panic - not\n  trace";
-        let panicked =
-            format!("its kernel panicked\nlast console lines:\n  microagent-agent: {lines}");
-        check(Ok(Some(Exit::Panic)), Err(&panicked));
-        check(Ok(Some(Exit::Killed)), Err("it was killed"));
-        check(
-            Ok(Some(Exit::Crashed { detail: "signal 9".into() })),
-            Err("the hypervisor crashed: signal 9"),
-        );
-        check(Ok(None), Err("it did not end within 133s"));
+    fn only_who_says_so_has_written_back() {
+        check(Some(&[]), Ok(()));
+        check(Some(&["cannot write back /: EIO"]), Err("cannot write back /: EIO"));
+        check(Some(&["/a: EIO", "/b: EIO"]), Err("/a: EIO; /b: EIO"));
+        check(None, Err("it ended without a word of it"));
     }
 
     #[test]

@@ -24,7 +24,9 @@ use crate::named::lifecycle::{State, Step};
 use crate::named::manifest::Manifest;
 use crate::named::standing::{Standing, Told};
 use crate::named::{RESULT, durable};
-use crate::run::{DEADLINE, Flow, end_text, ended, judge, last_lines, not_written_back, now};
+use crate::run::{
+    DEADLINE, Flow, end_text, ended, heard, judge, last_lines, not_written_back, now,
+};
 use crate::{CommandResult, Ending, Interrupts, RunError, RunIo, Tools};
 
 /// How long a machine may go on whose session was lost.
@@ -313,7 +315,11 @@ impl<'a> Life<'a> {
         session: &Session,
     ) -> Result<Ended, RunError> {
         match end {
-            End::Gone(Exit::PowerOff | Exit::Reset) => Ok(Ended::Well),
+            // Its own programs may end it without a word of the agent's.
+            End::Gone(Exit::PowerOff | Exit::Reset) => {
+                let told = session.written_back().await.unwrap_or_default();
+                heard(Some(told)).map(|()| Ended::Well)
+            }
             End::Gone(exit) => Err(RunError::Lost {
                 reason: end_text(&exit),
                 console: last_lines(machine.console()),
@@ -348,7 +354,9 @@ impl<'a> Life<'a> {
         loop {
             tokio::select! {
                 biased;
-                waited = &mut waited => return judge(waited, machine.console()),
+                waited = &mut waited => {
+                    return judge(waited, session, machine.console()).await;
+                }
                 Some(demand) = self.demands.recv() => match demand {
                     Demand::Kill => return Err(not_written_back("it was killed".into())),
                     Demand::Halt { force_after: Some(_) } => {
