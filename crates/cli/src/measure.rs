@@ -6,9 +6,9 @@
 
 mod condition;
 mod outcome;
+mod recorder;
 mod report;
 mod rounds;
-mod sink;
 mod statistics;
 mod text;
 

@@ -29,6 +29,7 @@ mod session;
 mod shared;
 mod socket;
 mod stream;
+mod taker;
 
 pub use error::{SessionError, VsockError};
 pub use exec::{BrokenSink, Exec, ExecIo, Sink, Source};
@@ -38,3 +39,4 @@ pub use relay::Relay;
 pub use session::Session;
 pub use socket::{bind, connect};
 pub use stream::VsockStream;
+pub use taker::sink_to;

@@ -53,7 +53,7 @@ pub use mediation::{
 };
 pub use microagent_guest_protocol::{ExitStatus, TtySize};
 pub use microagent_rootfs::Owners;
-pub use microagent_vsock::Need;
+pub use microagent_vsock::{Need, Sink, sink_to};
 pub use name::{InvalidName, Name};
 pub use network::Network;
 pub use outputs::{OutputRequest, ReportedOutput, check_outputs};

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::sink::Stream;
+use super::recorder::Stream;
 
 /// How much of what differs is shown, in bytes.
 const SHOWN: usize = 60;

@@ -8,7 +8,7 @@ use microagent_workspace::{
 use tokio::sync::mpsc;
 
 use super::outcome::{Difference, Outcome, Ran, differences};
-use super::sink::Sink;
+use super::recorder::Recorder;
 use crate::args::{Global, RunArgs};
 use crate::failure::Failure;
 use crate::progress::Shown;
@@ -100,8 +100,8 @@ fn order(count: usize, round: u32) -> Vec<usize> {
 struct Run {
     report: RunReport,
     ending: Result<Ending, RunError>,
-    stdout: Sink,
-    stderr: Sink,
+    stdout: Recorder,
+    stderr: Recorder,
 }
 
 impl Measured {
@@ -223,12 +223,12 @@ impl<'a> Runner<'a> {
         let limit = self.rounds.run.timeout.as_deref().map(quantity::timeout).transpose()?;
         let deadline = limit.map(|limit| tokio::time::Instant::now() + limit);
         let (sender, receiver) = mpsc::channel(BACKLOG);
-        let (stdout, stderr) = (Sink::default(), Sink::default());
+        let (stdout, stderr) = (Recorder::default(), Recorder::default());
         let io = RunIo {
             stdin: None,
             terminal: None,
-            stdout: Box::new(stdout.clone()),
-            stderr: Box::new(stderr.clone()),
+            stdout: stdout.sink(),
+            stderr: stderr.sink(),
             interrupts: Interrupts::new(receiver, deadline),
             progress: Arc::new(Shown::new(global)),
         };

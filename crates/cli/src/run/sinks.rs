@@ -1,13 +1,10 @@
 //! Where a command's output goes when it is not passed through.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use tokio::io::AsyncWrite;
+use microagent_workspace::{Sink, sink_to};
 
 /// How much of each stream is kept for the JSON report, in bytes.
 const MAX_CAPTURE: usize = 1 << 20;
@@ -36,6 +33,12 @@ pub(crate) struct Captured {
 }
 
 impl Capture {
+    /// Where to write to it.
+    pub(crate) fn sink(&self) -> Sink {
+        let capture = self.clone();
+        sink_to(move |bytes| capture.push(bytes))
+    }
+
     fn take(&self) -> Kept {
         std::mem::take(&mut self.kept.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -74,25 +77,6 @@ fn whole_text(kept: &Kept) -> Option<&str> {
             std::str::from_utf8(&kept.bytes[..e.valid_up_to()]).ok()
         }
         Err(_) => None,
-    }
-}
-
-impl AsyncWrite for Capture {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.push(bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }
 

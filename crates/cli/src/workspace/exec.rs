@@ -73,11 +73,11 @@ fn streams_of(
         }),
         terminal,
         stdout: match captures {
-            Some((stdout, _)) => Box::new(stdout.clone()),
+            Some((stdout, _)) => stdout.sink(),
             None => Box::new(tokio::io::stdout()),
         },
         stderr: match captures {
-            Some((_, stderr)) => Box::new(stderr.clone()),
+            Some((_, stderr)) => stderr.sink(),
             None => Box::new(tokio::io::stderr()),
         },
         interrupts: Interrupts::new(signals, deadline),

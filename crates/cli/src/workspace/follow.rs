@@ -28,8 +28,8 @@ pub(crate) async fn logs(args: LogsArgs, global: &Global) -> Result<u8, Failure>
             return Err(Failure::usage("--follow never ends, and --json prints one object")
                 .with_hint("leave out one of them"));
         }
-        let mut capture = Capture::default();
-        named::read(&state, &name, Source::Output, Until::Now, &mut capture).await?;
+        let capture = Capture::default();
+        named::read(&state, &name, Source::Output, Until::Now, &mut capture.sink()).await?;
         let mut object = json!({ "workspace": name });
         put_streams(&mut object, &(capture, Capture::default()));
         print_json(&object);

@@ -77,7 +77,7 @@ pub async fn copy_in(
     let streams = ExecIo {
         stdin: Some(Box::new(source)),
         stdout: Box::new(tokio::io::sink()),
-        stderr: Box::new(words.clone()),
+        stderr: words.sink(),
     };
     let exec = attached.session().store(ONLY, (to.to_owned(), called), streams);
     let status = tokio::select! {

@@ -1,11 +1,8 @@
 //! What an agent says about a transfer that failed.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 
-use tokio::io::AsyncWrite;
+use microagent_vsock::{Sink, sink_to};
 
 /// How much is kept, in bytes.
 const MAX: usize = 2048;
@@ -15,6 +12,18 @@ const MAX: usize = 2048;
 pub(crate) struct Words(Arc<Mutex<Vec<u8>>>);
 
 impl Words {
+    /// Where to write to it.
+    pub(crate) fn sink(&self) -> Sink {
+        let words = self.clone();
+        sink_to(move |bytes| words.push(bytes))
+    }
+
+    fn push(&self, bytes: &[u8]) {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = MAX.saturating_sub(kept.len());
+        kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
+    }
+
     /// What was said, in one line that is safe to print.
     pub(crate) fn text(&self) -> String {
         let bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -25,25 +34,4 @@ impl Words {
 /// What a guest said, in one line that is safe to print.
 pub(crate) fn one_line(text: &str) -> String {
     text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
-}
-
-impl AsyncWrite for Words {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = MAX.saturating_sub(kept.len());
-        kept.extend_from_slice(bytes.get(..room).unwrap_or(bytes));
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
 }

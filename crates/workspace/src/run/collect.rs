@@ -103,7 +103,7 @@ pub(crate) async fn fetch(
     let (ours, theirs) = channel.map_err(|e| RunError::state("cannot receive".into(), e))?;
     let mut receiving = Receiving::start(ours, wanted.place.to_owned(), wanted.umask);
     let words = Words::default();
-    let streams = ExecIo { stdin: None, stdout: theirs, stderr: Box::new(words.clone()) };
+    let streams = ExecIo { stdin: None, stdout: theirs, stderr: words.sink() };
     let exec = session.fetch(wanted.id, wanted.path.to_owned(), streams);
     let kill = || exec.signal(SIGKILL);
     let gone = async {

@@ -4,13 +4,11 @@
 use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
 use microagent_guest_protocol::TtySize;
-use microagent_vsock::{Exec, ExecIo, Relay};
-use tokio::io::{AsyncReadExt, AsyncWrite, AsyncWriteExt, DuplexStream, duplex};
+use microagent_vsock::{Exec, ExecIo, Relay, Sink, sink_to};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, mpsc};
 
@@ -108,7 +106,7 @@ impl Console {
         let shown = Shown::new();
         let io = ExecIo {
             stdin: Some(Box::new(source)),
-            stdout: Box::new(shown.clone()),
+            stdout: shown.sink(),
             stderr: Box::new(tokio::io::sink()),
         };
         let exec = Arc::new(relay.session().exec(with_terminal(exec, Some(size)), io));
@@ -178,6 +176,12 @@ impl Shown {
         Self(Arc::new(Mutex::new(Screen { history: VecDeque::new(), viewers })))
     }
 
+    /// Where to write to it. It never waits: whoever does not look in time misses it.
+    fn sink(&self) -> Sink {
+        let shown = self.clone();
+        sink_to(move |bytes| shown.show(bytes))
+    }
+
     /// What was shown, and whatever comes after exactly that.
     fn see(&self) -> (Vec<u8>, broadcast::Receiver<Arc<[u8]>>) {
         let screen = self.screen();
@@ -195,26 +199,6 @@ impl Shown {
 
     fn screen(&self) -> MutexGuard<'_, Screen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// It never waits: whoever does not look in time misses it.
-impl AsyncWrite for Shown {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.show(bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
     }
 }
 

@@ -153,8 +153,8 @@ impl<'a> Life<'a> {
         let mut io = RunIo {
             stdin: None,
             terminal: None,
-            stdout: Box::new(log.clone()),
-            stderr: Box::new(log.clone()),
+            stdout: log.sink(),
+            stderr: log.sink(),
             interrupts: Interrupts::new(signals, None),
             progress: Arc::new(Silent),
         };
@@ -220,7 +220,7 @@ impl<'a> Life<'a> {
         let first = flow.request.setup.len() as u32 + 1;
         let relay = Relay::new(session.clone(), left.as_ref().map_or(first, |left| left.first));
         let streams = || {
-            let (stdout, stderr) = (Box::new(log.clone()), Box::new(log.clone()));
+            let (stdout, stderr) = (log.sink(), log.sink());
             ExecIo { stdin: None, stdout, stderr }
         };
         let command = match (&manifest.command, left) {

@@ -4,11 +4,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 
-use tokio::io::AsyncWrite;
+use microagent_vsock::{Sink, sink_to};
 
 /// Name of the file.
 pub(crate) const FILE: &str = "output.log";
@@ -44,6 +42,17 @@ impl OutputLog {
         Ok(Self { shared: Arc::new(Mutex::new(Kept { directory, file, len, limit })) })
     }
 
+    /// Where to write to it.
+    pub(crate) fn sink(&self) -> Sink {
+        let log = self.clone();
+        sink_to(move |bytes| {
+            if let Err(error) = log.push(bytes) {
+                // A full disk must not end what runs in the guest.
+                tracing::warn!(%error, "cannot keep what a command prints");
+            }
+        })
+    }
+
     fn push(&self, bytes: &[u8]) -> io::Result<()> {
         let mut kept = self.shared.lock().unwrap_or_else(PoisonError::into_inner);
         if kept.len >= kept.limit {
@@ -59,29 +68,6 @@ impl OutputLog {
 
 fn open(path: &std::path::Path) -> io::Result<File> {
     OpenOptions::new().append(true).create(true).mode(0o600).open(path)
-}
-
-/// To a file: it never waits.
-impl AsyncWrite for OutputLog {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        if let Err(error) = self.push(bytes) {
-            // A full disk must not end what runs in the guest.
-            tracing::warn!(%error, "cannot keep what a command prints");
-        }
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
 }
 
 #[cfg(test)]

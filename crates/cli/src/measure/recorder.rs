@@ -1,12 +1,9 @@
 //! What a command wrote to one stream: its beginning, and the digest of all of it.
 
-use std::io;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll};
 
+use microagent_workspace::{Sink, sink_to};
 use sha2::{Digest, Sha256};
-use tokio::io::AsyncWrite;
 
 /// How much of a stream is kept to find a difference in, in bytes.
 const MAX_KEPT: usize = 1 << 20;
@@ -24,7 +21,7 @@ pub(crate) struct Stream {
 
 /// Takes a stream.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Sink(Arc<Mutex<Taken>>);
+pub(super) struct Recorder(Arc<Mutex<Taken>>);
 
 #[derive(Debug, Default)]
 struct Taken {
@@ -33,12 +30,18 @@ struct Taken {
     hash: Sha256,
 }
 
-impl Sink {
+impl Recorder {
     /// What was written to it until now; it is empty afterwards.
     pub(super) fn take(&self) -> Stream {
         let taken = std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner));
         let Taken { kept, length, hash } = taken;
         Stream { kept, length, sha256: hex::encode(hash.finalize()) }
+    }
+
+    /// Where to write to it.
+    pub(super) fn sink(&self) -> Sink {
+        let recorder = self.clone();
+        sink_to(move |bytes| recorder.push(bytes))
     }
 
     fn push(&self, bytes: &[u8]) {
@@ -50,31 +53,12 @@ impl Sink {
     }
 }
 
-impl AsyncWrite for Sink {
-    fn poll_write(
-        self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        self.push(bytes);
-        Poll::Ready(Ok(bytes.len()))
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn check(parts: &[&[u8]], kept: usize, length: u64, sha256: &str) {
-        let sink = Sink::default();
+        let sink = Recorder::default();
         parts.iter().for_each(|part| sink.push(part));
         let stream = sink.take();
         assert_eq!((stream.kept.len(), stream.length), (kept, length));
