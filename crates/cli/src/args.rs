@@ -79,7 +79,7 @@ pub(crate) enum Command {
     Events(FollowArgs),
     /// Show what a workspace takes of the host
     Stats(FollowArgs),
-    /// Copy files into a workspace that is up, or out of any
+    /// Copy files into a workspace or out of it; into one that is at rest by booting it for that
     Cp(CopyArgs),
     /// Make a workspace of another, with a copy of its disk
     Clone(CloneArgs),

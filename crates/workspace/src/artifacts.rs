@@ -1,4 +1,5 @@
-//! Outputs of kept workspaces, read from their disks.
+//! Outputs of workspaces: read from the disk of one that is at rest, asked of the agent of one
+//! that is up.
 
 use std::path::{Path, PathBuf};
 
@@ -7,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::directory::{MANIFEST, WorkspaceDir};
 use crate::error::chain;
-use crate::named::{Registered, copy_out};
-use crate::outputs::check_free;
+use crate::named::{Registered, copy_out, ready};
+use crate::outputs::{Seen, check_free, see};
 use crate::{Interrupts, Name, OutputRequest, ReportedOutput, RunError, StateDir};
 
-/// An output of a kept workspace. Its JSON form is part of the command-line interface.
+/// An output of a workspace. Its JSON form is part of the command-line interface.
 #[derive(Debug, Serialize)]
 pub struct Artifact {
     /// Its name.
@@ -39,11 +40,39 @@ struct Kept {
     _directory: WorkspaceDir,
 }
 
-/// Lists the outputs that a kept workspace declares.
+/// Lists the outputs that a workspace declares, as they are now.
 ///
 /// # Errors
-/// Where there is no such workspace, it is in use, or its disk cannot be read.
-pub fn artifacts(state: &StateDir, name: &Name) -> Result<Vec<Artifact>, RunError> {
+/// Where there is no such workspace, it is in use, its disk cannot be read, or its agent cannot
+/// be asked.
+pub async fn artifacts(state: &StateDir, name: &Name) -> Result<Vec<Artifact>, RunError> {
+    let workspace = Registered::find(state, name)?;
+    if workspace.standing()?.state.is_resting() {
+        return at_rest(state, name);
+    }
+    let attached = ready(state, name).await?;
+    let mut list = Vec::new();
+    for (id, output) in (1..).zip(declared(&workspace)?) {
+        let seen = see(attached.session(), id, &output.path).await;
+        let path = format!("{name}:{}", output.path);
+        list.push(Artifact::seen(output, seen.map_err(|reason| RunError::Asked { path, reason })?));
+    }
+    Ok(list)
+}
+
+impl Artifact {
+    fn seen(output: OutputRequest, seen: Seen) -> Self {
+        let (kind, size) = match seen {
+            Seen::Nothing => (None, None),
+            Seen::File { size } => (Some(NodeKind::File.word()), Some(size)),
+            Seen::Directory => (Some(NodeKind::Directory.word()), None),
+            Seen::Other => (Some("other"), None),
+        };
+        Self { name: output.name.to_string(), path: output.path, kind, size }
+    }
+}
+
+fn at_rest(state: &StateDir, name: &Name) -> Result<Vec<Artifact>, RunError> {
     let kept = Kept::open(state, name)?;
     let one = |output: &OutputRequest| -> Result<Artifact, RunError> {
         let node = there(kept.disk.lookup(output.path.as_bytes(), Follow::Yes));
@@ -67,7 +96,7 @@ fn there<T>(found: Result<T, ReadError>) -> Result<Option<T>, ReadError> {
     }
 }
 
-/// Copies outputs of a kept workspace, all or those that are named, into a directory, without
+/// Copies outputs of a workspace, all or those that are named, into a directory, without
 /// the permission bits in `umask`: from its disk, or through its agent while it is up.
 ///
 /// # Errors

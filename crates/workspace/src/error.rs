@@ -123,6 +123,14 @@ pub enum RunError {
         /// Why not.
         reason: String,
     },
+    /// A guest did not say what a path leads to.
+    #[error("cannot look at {path}: {reason}")]
+    Asked {
+        /// Which, and of which workspace.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
     /// The image could not be had.
     #[error(transparent)]
     Image(#[from] microagent_image::ImageError),
@@ -286,7 +294,9 @@ impl RunError {
             Self::Rootfs(e) => rootfs_kind(e).name(),
             Self::Kernel(_) => ErrorKind::NotFound.name(),
             Self::Mediation { .. } => ErrorKind::Unavailable.name(),
-            Self::Disk { .. } | Self::Copy { .. } => ErrorKind::NotFound.name(),
+            Self::Disk { .. } | Self::Copy { .. } | Self::Asked { .. } => {
+                ErrorKind::NotFound.name()
+            }
             Self::Backend(e) => e.kind.name(),
             Self::Boot { .. } | Self::Lost { .. } | Self::NotWrittenBack { .. } => {
                 ErrorKind::Crashed.name()
@@ -339,7 +349,7 @@ impl RunError {
             Self::Told(told) => told.hint.clone(),
             Self::Conflict(_) => Some("choose another --name".into()),
             Self::InUse(_) => Some("end what uses it first".into()),
-            Self::Read { .. } | Self::Copy { .. } => None,
+            Self::Read { .. } | Self::Copy { .. } | Self::Asked { .. } => None,
             Self::Image(e) => e.hint(),
             Self::Rootfs(e) => e.hint(),
             Self::Kernel(e) => e.hint().map(str::to_owned),

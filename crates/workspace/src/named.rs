@@ -45,10 +45,12 @@ mod standing;
 mod start;
 mod stop;
 mod verification;
+mod visit;
 
 pub use client::{Attached, ExecWish, attach};
 pub use clone::clone;
 pub use connect::{Left, Seat, connect, send_line};
+pub(crate) use copy::ready;
 pub use copy::{copy_in, copy_out};
 pub(crate) use create::keep;
 pub use create::{CreateRequest, Created, create};

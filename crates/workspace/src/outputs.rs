@@ -4,6 +4,7 @@
 //! disk: [`artifacts`](crate::artifacts).
 
 mod receive;
+mod seen;
 mod words;
 
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use microagent_rootfs::Extracted;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use receive::receive;
+pub(crate) use seen::{Seen, see};
 pub(crate) use words::{Words, one_line};
 
 use crate::{Name, RunError, RunRequest};

@@ -87,6 +87,9 @@ pub(crate) enum Tenure {
     Attached,
     /// A workspace's that lasts: it stays until it is ended.
     Detached,
+    /// This process's, with the disk of a workspace that lasts: it goes with the process, the
+    /// disk stays.
+    Borrowed,
 }
 
 impl<'a> Flow<'a> {
@@ -98,6 +101,17 @@ impl<'a> Flow<'a> {
     ) -> Self {
         let flow = Self::new(request, tools);
         Self { tenure: Tenure::Detached, directory, ..flow }
+    }
+
+    /// A machine of this process's for the disk of a workspace that lasts, whose directory is
+    /// held.
+    pub(crate) fn borrowed(
+        request: &'a RunRequest,
+        tools: &'a Tools,
+        directory: WorkspaceDir,
+    ) -> Self {
+        let flow = Self::new(request, tools);
+        Self { tenure: Tenure::Borrowed, directory: Some(directory), ..flow }
     }
 
     pub(crate) fn new(request: &'a RunRequest, tools: &'a Tools) -> Self {
@@ -190,6 +204,16 @@ impl<'a> Flow<'a> {
         self.life = None;
         self.phases.end("unwind");
         first
+    }
+
+    /// Ends a machine that was borrowed, its disks written back.
+    pub(crate) async fn give_back(mut self, io: &mut RunIo) -> Result<(), RunError> {
+        let ended = self.shut_down(io).await;
+        let down = self.take_down(io).await;
+        self.volumes.clear();
+        // Last: until here it stands for us should we be killed.
+        self.life = None;
+        ended.and(down)
     }
 
     /// Ends the machine, whatever it is doing, and what was open for it.

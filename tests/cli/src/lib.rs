@@ -20,6 +20,7 @@ mod command;
 mod host_net;
 mod invocation;
 mod janitor;
+mod kept;
 mod leftovers;
 mod live;
 mod nginx;
@@ -40,6 +41,7 @@ pub mod oci;
 
 pub use host_net::HostNet;
 pub use invocation::Invocation;
+pub use kept::Kept;
 pub use leftovers::Leftovers;
 pub use live::Live;
 pub use nginx::Nginx;

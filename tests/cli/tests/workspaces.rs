@@ -5,53 +5,9 @@
 use std::fs;
 use std::time::Duration;
 
-use microagent_tests_cli::images::{Busybox, busybox};
-use microagent_tests_cli::{Sandbox, mentioning, until};
+use microagent_tests_cli::images::busybox;
+use microagent_tests_cli::{Kept, Sandbox, mentioning, until};
 use rustix::process::Signal;
-
-/// A sandbox with one workspace in it, which is removed at the end.
-struct Kept {
-    sandbox: Sandbox,
-    name: String,
-}
-
-impl Kept {
-    fn new(image: &Busybox, more: &[&str]) -> Option<Self> {
-        let sandbox = Sandbox::new()?;
-        let name = sandbox.new_name();
-        let kept = Self { sandbox, name };
-        let image = image.reference("plain");
-        let outcome = kept.of("create", &["--image", &image, "--name"]).args(more).output();
-        outcome.code(0).prints(&format!("{}\n", kept.name));
-        Some(kept)
-    }
-
-    /// A call about it; its name comes last.
-    fn of(&self, command: &str, before: &[&str]) -> microagent_tests_cli::Invocation {
-        self.sandbox.call(&[command]).args(before).args(&[&self.name])
-    }
-
-    fn exec(&self, words: &[&str]) -> microagent_tests_cli::Invocation {
-        self.of("exec", &[]).args(words)
-    }
-
-    fn state(&self) -> String {
-        let object = self.of("status", &["--json"]).output().code(0).json();
-        object["state"].as_str().unwrap().to_owned()
-    }
-
-    fn json(&self, command: &str) -> serde_json::Value {
-        self.of(command, &["--json"]).output().code(0).json()
-    }
-}
-
-impl Drop for Kept {
-    fn drop(&mut self) {
-        if !std::thread::panicking() {
-            self.of("delete", &["--force"]).output().code(0);
-        }
-    }
-}
 
 #[test]
 fn a_workspace_is_made_started_used_halted_and_started_again() {
@@ -380,33 +336,6 @@ fn a_file_says_what_flags_do_not_and_a_policy_starts_it_again() {
 }
 
 #[test]
-fn files_are_copied_in_and_out_up_or_at_rest() {
-    let Some(image) = busybox() else { return };
-    let Some(kept) = Kept::new(image, &[]) else { return };
-    let sandbox = &kept.sandbox;
-    let inside = |path: &str| format!("{}:{path}", kept.name);
-    let tree = sandbox.file("tree");
-    fs::create_dir_all(tree.join("d")).unwrap();
-    fs::write(tree.join("d/f"), "x".repeat(3 << 20)).unwrap();
-    let copy = |from: &str, to: &str| sandbox.call(&["cp", from, to]).output();
-    copy("tree", &inside("/root/")).refuses(125, &["created"]);
-    kept.of("start", &["--wait"]).output().code(0);
-    copy("tree", &inside("/root")).code(0).is_silent();
-    kept.exec(&["sh", "-c", "wc -c </root/tree/d/f"]).output().code(0).prints("3145728\n");
-    copy("tree/d/f", &inside("/root/single")).code(0);
-    copy(&inside("/root/tree"), "back").code(0);
-    assert!(fs::read(sandbox.file("back/d/f")).unwrap() == fs::read(tree.join("d/f")).unwrap());
-    copy(&inside("/root/tree"), "back").code(0);
-    copy(&inside("/root/tree"), "back").refuses(2, &["back/tree", "there already"]);
-    copy(&inside("/none"), "none").refuses(125, &["/none"]);
-    copy("tree", &inside("/none/there")).refuses(125, &["/none/there"]);
-    copy("nothing", &inside("/root")).refuses(125, &["nothing"]);
-    kept.of("halt", &[]).output().code(0);
-    copy(&inside("/root/single"), "rest").code(0);
-    assert_eq!(fs::metadata(sandbox.file("rest")).unwrap().len(), 3 << 20);
-}
-
-#[test]
 fn the_console_is_shared_and_remembers_what_it_showed() {
     let Some(image) = busybox() else { return };
     let Some(kept) = Kept::new(image, &[]) else { return };
@@ -430,24 +359,6 @@ fn the_console_is_shared_and_remembers_what_it_showed() {
     let after = kept.of("connect", &[]).reads("").output();
     assert!(!after.code(0).stdout().contains("64"), "{}", after.text());
     kept.sandbox.call(&["snapshot", "list"]).output().refuses(2, &["not built yet"]);
-}
-
-#[test]
-fn outputs_are_fetched_while_it_is_up_and_after() {
-    let Some(image) = busybox() else { return };
-    let Some(kept) = Kept::new(image, &["--output", "made=/made", "--setup", "echo one >/made"])
-    else {
-        return;
-    };
-    kept.of("start", &["--wait"]).output().code(0);
-    let get = |to: &str| {
-        let call = kept.sandbox.call(&["artifacts", "get", &kept.name, "--to", to]);
-        call.output().code(0);
-        fs::read_to_string(kept.sandbox.file(to).join("made")).unwrap()
-    };
-    assert_eq!(get("up"), "one\n");
-    kept.of("halt", &[]).output().code(0);
-    assert_eq!(get("rest"), "one\n");
 }
 
 #[test]

@@ -55,13 +55,13 @@ pub(crate) enum VolumeCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ArtifactsCommand {
-    /// List the outputs of a kept workspace
+    /// List the outputs of a workspace
     #[command(visible_alias = "ls")]
     List {
         /// The workspace
         workspace: String,
     },
-    /// Copy outputs of a kept workspace
+    /// Copy outputs of a workspace
     Get {
         /// The workspace
         workspace: String,

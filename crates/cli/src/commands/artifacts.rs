@@ -13,7 +13,7 @@ use crate::{signals, tools, umask};
 pub(crate) async fn run(command: ArtifactsCommand, global: &Global) -> Result<u8, Failure> {
     let state = StateDir::peek(tools::state_path(global)?)?;
     match command {
-        ArtifactsCommand::List { workspace } => list(&state, &name(&workspace)?, global),
+        ArtifactsCommand::List { workspace } => list(&state, &name(&workspace)?, global).await,
         ArtifactsCommand::Get { workspace, outputs, to } => {
             get(&state, &name(&workspace)?, &outputs, &to, global).await
         }
@@ -24,8 +24,8 @@ fn name(text: &str) -> Result<Name, Failure> {
     Name::new(text).map_err(|e| Failure::usage(e.to_string()))
 }
 
-fn list(state: &StateDir, name: &Name, global: &Global) -> Result<u8, Failure> {
-    let list = artifacts(state, name)?;
+async fn list(state: &StateDir, name: &Name, global: &Global) -> Result<u8, Failure> {
+    let list = artifacts(state, name).await?;
     if global.json {
         print_json(&list);
         return Ok(0);

@@ -168,6 +168,7 @@ fn concerns_supervisor(error: &RunError) -> bool {
         | RunError::InUse(_)
         | RunError::Read { .. }
         | RunError::Copy { .. }
+        | RunError::Asked { .. }
         | RunError::Interrupted(_) => false,
     }
 }

@@ -1,31 +1,41 @@
 //! `cp`.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use microagent_workspace::named::{copy_in, copy_out};
-use microagent_workspace::{Interrupts, StateDir};
+use microagent_workspace::{Interrupts, RunIo, StateDir};
 use serde_json::json;
 
 use super::name;
 use crate::args::{CopyArgs, Global};
 use crate::failure::Failure;
 use crate::output::print_json;
+use crate::progress::Shown;
 use crate::{signals, tools, umask};
 
 /// Runs `microagent cp`.
 pub(crate) async fn cp(args: CopyArgs, global: &Global) -> Result<u8, Failure> {
     let state = StateDir::peek(tools::state_path(global)?)?;
     let signals = signals::forward().map_err(|e| Failure::other(&e, "cannot take signals"))?;
-    let mut interrupts = Interrupts::new(signals, None);
+    let mut io = RunIo {
+        stdin: None,
+        terminal: None,
+        stdout: Box::new(tokio::io::sink()),
+        stderr: Box::new(tokio::io::sink()),
+        interrupts: Interrupts::new(signals, None),
+        progress: Arc::new(Shown::new(global)),
+    };
     let left_out = match (in_workspace(&args.from), in_workspace(&args.to)) {
         (Some((workspace, path)), None) => {
             let workspace = name(workspace)?;
             let (to, mask) = (Path::new(&args.to), umask::callers());
-            copy_out(&state, &workspace, path, to, mask, &mut interrupts).await?.left_out
+            copy_out(&state, &workspace, path, to, mask, &mut io.interrupts).await?.left_out
         }
         (None, Some((workspace, path))) => {
             let from = Path::new(&args.from);
-            copy_in(&state, &name(workspace)?, from, path, &mut interrupts).await?;
+            let workspace = name(workspace)?;
+            copy_in(&tools::tools(state)?, &workspace, from, path, &mut io).await?;
             Vec::new()
         }
         _ => {

@@ -7,15 +7,18 @@ use std::time::Duration;
 use microagent_guest_protocol::ExitStatus;
 use microagent_rootfs::{Ext4, Extracted, Follow, Target};
 use microagent_transfer::send_tree;
-use microagent_vsock::ExecIo;
+use microagent_vsock::{ExecIo, Session};
 
 use super::client::{Attached, attach};
 use super::create::DISK;
 use super::registered::Registered;
+use super::visit::visit;
 use crate::directory::WorkspaceDir;
 use crate::outputs::Words;
 use crate::run::{Wanted, fetch};
-use crate::{Interrupts, Name, RunError, StateDir};
+use crate::{
+    DiskRequest, DiskSource, Interrupts, Name, RunError, RunIo, RunRequest, StateDir, Tools,
+};
 
 /// How long a relay may take to say that it is there.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -53,22 +56,65 @@ pub async fn copy_out(
     got.map_err(|e| failed(crate::error::chain(&e)))
 }
 
-/// Copies a file or directory of the host to `to` in a workspace that is up, or into the
-/// directory that is there. Its files are root's there.
+/// Copies a file or directory of the host to `to` in a workspace, or into the directory that is
+/// there: through its agent while it is up; while it is at rest its machine is up for that alone,
+/// and it is at rest again. Its files are root's there.
 ///
 /// # Errors
-/// `NoWorkspace`, `WrongMoment` for one that is at rest; what of it cannot be had or made.
+/// `NoWorkspace`; `Usage` for what would be gone with the machine; what starting one meets; what
+/// of it cannot be had or made.
 pub async fn copy_in(
-    state: &StateDir,
+    tools: &Tools,
     name: &Name,
     from: &Path,
     to: &str,
+    io: &mut RunIo,
+) -> Result<(), RunError> {
+    let failed = |e| RunError::state(format!("cannot read {}", from.display()), e);
+    let root = std::fs::canonicalize(from).map_err(failed)?;
+    let called = base_name(&from.display().to_string()).unwrap_or_else(|| base_of(&root));
+    let sent = Sent { root, called, workspace: name, to };
+    let workspace = Registered::find(&tools.state, name)?;
+    if workspace.standing()?.state.is_resting() && !workspace.is_orphaned()? {
+        refuse_bundle(&workspace.manifest()?.request()?, to)?;
+        let what = async |session: &Session, interrupts: &mut Interrupts| {
+            send(session, sent, interrupts).await
+        };
+        return visit(&workspace, tools, io, what).await;
+    }
+    let attached = ready(&tools.state, name).await?;
+    send(attached.session(), sent, &mut io.interrupts).await
+}
+
+/// What is copied into a workspace, and where to.
+struct Sent<'a> {
+    /// Its path on the host, absolute.
+    root: PathBuf,
+    /// What it is called in a directory.
+    called: String,
+    workspace: &'a Name,
+    to: &'a str,
+}
+
+/// A bundle is made anew at each start.
+fn refuse_bundle(request: &RunRequest, to: &str) -> Result<(), RunError> {
+    let bundle = |disk: &&DiskRequest| {
+        matches!(disk.source, DiskSource::Bundle { .. })
+            && Path::new(to).starts_with(disk.target.to_string())
+    };
+    let Some(disk) = request.disks.iter().find(bundle) else { return Ok(()) };
+    let message =
+        format!("{to} is in disk '{}', a bundle that is packed anew at each start", disk.id);
+    Err(RunError::Usage { message, hint: Some("change what it is packed of".into()) })
+}
+
+async fn send(
+    session: &Session,
+    Sent { root, called, workspace: name, to }: Sent<'_>,
     interrupts: &mut Interrupts,
 ) -> Result<(), RunError> {
+    let from = root.clone();
     let io = |e| RunError::state(format!("cannot read {}", from.display()), e);
-    let root = std::fs::canonicalize(from).map_err(io)?;
-    let called = base_name(&from.display().to_string()).unwrap_or_else(|| base_of(&root));
-    let attached = ready(state, name).await?;
     let (ours, theirs) = UnixStream::pair().map_err(io)?;
     theirs.set_nonblocking(true).map_err(io)?;
     let source = tokio::net::UnixStream::from_std(theirs).map_err(io)?;
@@ -79,7 +125,7 @@ pub async fn copy_in(
         stdout: Box::new(tokio::io::sink()),
         stderr: words.sink(),
     };
-    let exec = attached.session().store(ONLY, (to.to_owned(), called), streams);
+    let exec = session.store(ONLY, (to.to_owned(), called), streams);
     let status = tokio::select! {
         biased;
         interrupt = interrupts.next() => return Err(RunError::Interrupted(interrupt)),
@@ -100,7 +146,8 @@ pub async fn copy_in(
     }
 }
 
-async fn ready(state: &StateDir, name: &Name) -> Result<Attached, RunError> {
+/// A session with the agent of a workspace that is up, once it answers.
+pub(crate) async fn ready(state: &StateDir, name: &Name) -> Result<Attached, RunError> {
     let attached = attach(state, name).await?;
     let lost = |e| RunError::Lost { reason: crate::error::chain(&e), console: Vec::new() };
     attached.session().ready(READY_WITHIN).await.map_err(lost)?;

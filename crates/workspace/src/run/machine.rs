@@ -4,7 +4,7 @@ use std::fs::{self, DirBuilder};
 use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,13 +61,13 @@ impl Flow<'_> {
         let directory = self.directory.insert(directory);
         let root = match self.tenure {
             Tenure::Attached => root_files(prepared, directory)?,
-            Tenure::Detached => RootFiles::Copy { disk: prepared.base.clone() },
+            Tenure::Detached | Tenure::Borrowed => RootFiles::Copy { disk: prepared.base.clone() },
         };
         self.report.rootfs_path = Some(root.reported().display().to_string());
         let disks = &self.request.disks;
         let made = match self.tenure {
             Tenure::Attached => directory.path().to_owned(),
-            Tenure::Detached => fresh(directory.file("run/disks"))?,
+            Tenure::Detached | Tenure::Borrowed => fresh(directory.file("run/disks"))?,
         };
         let attached = attach(disks, &self.tools.state, &made, &io.progress);
         let attached = io.interrupts.guard(attached).await?;
@@ -75,7 +75,7 @@ impl Flow<'_> {
 
         let run_dir = RunDir::create(directory.file(match self.tenure {
             Tenure::Attached => "run",
-            Tenure::Detached => "run/machine",
+            Tenure::Detached | Tenure::Borrowed => "run/machine",
         }))?;
         let token = new_token()?;
         let power_off = prepared.choice.capabilities.power_off;
@@ -85,7 +85,7 @@ impl Flow<'_> {
             network: prepared.network.for_agent(),
             loopback_ports: channel.and_then(|c| c.loopback_port()).into_iter().collect(),
             on_disconnect: match self.tenure {
-                Tenure::Attached => OnDisconnect::PowerOff,
+                Tenure::Attached | Tenure::Borrowed => OnDisconnect::PowerOff,
                 Tenure::Detached => OnDisconnect::Reconnect,
             },
             ..agent_config(token.clone(), power_off, hostname, &root, &attached)
@@ -98,8 +98,10 @@ impl Flow<'_> {
         spec.boot = Some(boot(&prepared.kernel, initramfs, self.request.verbose));
 
         let lifetime = match self.tenure {
-            Tenure::Attached => {
-                let (life, lifetime) = lifeline(self.request.keep, directory, &run_dir)?;
+            Tenure::Attached | Tenure::Borrowed => {
+                let keep = self.request.keep || self.tenure == Tenure::Borrowed;
+                let goes = if keep { run_dir.path() } else { directory.path() };
+                let (life, lifetime) = lifeline(goes)?;
                 self.life = Some(life);
                 lifetime
             }
@@ -176,7 +178,9 @@ impl Flow<'_> {
         if self.request.verbose {
             io.progress.console(&text);
         }
-        if let Some(directory) = self.directory.as_ref().filter(|_| self.request.keep)
+        // That of its last start stays where this one is only borrowed.
+        let keep = self.request.keep && self.tenure != Tenure::Borrowed;
+        if let Some(directory) = self.directory.as_ref().filter(|_| keep)
             && let Err(error) = write_private(directory.file("console.log"), &text)
         {
             tracing::warn!(%error, "cannot keep the console");
@@ -234,15 +238,11 @@ fn root_files(prepared: &Prepared, directory: &WorkspaceDir) -> Result<RootFiles
     }
 }
 
-fn lifeline(
-    keep: bool,
-    directory: &WorkspaceDir,
-    run_dir: &RunDir,
-) -> Result<(LifeLine, Lifetime), RunError> {
+/// What `goes` with this process, should that be killed.
+fn lifeline(goes: &Path) -> Result<(LifeLine, Lifetime), RunError> {
     let flags = rustix::pipe::PipeFlags::CLOEXEC;
     let (read_end, write_end) = rustix::pipe::pipe_with(flags)
         .map_err(|e| RunError::state("cannot make a pipe".into(), e.into()))?;
-    let goes = if keep { run_dir.path() } else { directory.path() };
     let lifetime = Lifetime::Attached { pipe: read_end, remove: vec![goes.to_owned()] };
     Ok((LifeLine { _write_end: write_end }, lifetime))
 }

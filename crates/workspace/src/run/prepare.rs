@@ -43,7 +43,7 @@ impl Flow<'_> {
         let argv = match self.tenure {
             Tenure::Attached => argv(&self.request.command, &defaults, &self.request.shell)?,
             // It need not run anything.
-            Tenure::Detached => Vec::new(),
+            Tenure::Detached | Tenure::Borrowed => Vec::new(),
         };
         self.phases.end("resolve");
 
