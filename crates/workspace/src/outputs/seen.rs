@@ -38,7 +38,7 @@ pub(crate) enum Seen {
 pub(crate) async fn see(session: &Session, id: u32, path: &str) -> Result<Seen, String> {
     let (mut head, theirs) = tokio::io::duplex(RECORD_LEN);
     let words = Words::default();
-    let streams = ExecIo { stdin: None, stdout: Box::new(theirs), stderr: Box::new(words.clone()) };
+    let streams = ExecIo { stdin: None, stdout: Box::new(theirs), stderr: words.sink() };
     let exec = session.fetch(id, path.to_owned(), streams);
     let mut header = [0; RECORD_LEN];
     let seen = tokio::select! {
