@@ -17,14 +17,23 @@ const FOREIGN: &[(&str, &str)] = &[
     ("--userns", "leave it out: the command has a kernel of its own"),
     ("--security-opt", "leave it out: the command has a kernel of its own"),
     ("--gpus", "there is no way to give a machine a GPU"),
-    ("--mount", "directories of the host cannot be mounted"),
+    (
+        "--mount",
+        "--bundle packs a directory of the host into a disk, --volume names one that lasts",
+    ),
     ("--tmpfs", "mount it with --setup 'mount -t tmpfs tmpfs <directory>'"),
-    ("--detach", "put the whole command into the background of the shell"),
-    ("-d", "put the whole command into the background of the shell"),
+    ("--detach", DETACHED),
+    ("-d", DETACHED),
 ];
+const DETACHED: &str = "`microagent create` and `start` make a workspace that goes on by itself";
 
-/// Flags that are not built yet.
-const LATER: &[&str] = &["--restart"];
+/// Flags of another command, and what to do.
+const OF_CREATE: &[(&str, &str)] =
+    &[("--restart", "`microagent create --restart` makes a workspace that is started again")];
+
+/// Flags that are not built yet, and what to do until they are.
+const LATER: &[(&str, &str)] =
+    &[("--from-snapshot", "`microagent clone` copies a workspace that is at rest")];
 
 /// What to say instead of the parser's error, if it is about such a flag.
 pub(crate) fn explain(error: &clap::Error) -> Option<Failure> {
@@ -33,16 +42,14 @@ pub(crate) fn explain(error: &clap::Error) -> Option<Failure> {
     }
     let Some(ContextValue::String(text)) = error.get(ContextKind::InvalidArg) else { return None };
     let flag = text.split_once('=').map_or(text.as_str(), |(flag, _)| flag);
-    let foreign = FOREIGN.iter().find(|(name, _)| *name == flag);
-    if let Some((_, hint)) = foreign {
-        return Some(
-            Failure::usage(format!("{flag} does not apply to a microVM")).with_hint(*hint),
-        );
-    }
-    LATER.contains(&flag).then(|| {
-        Failure::usage(format!("{flag} is not built yet"))
-            .with_hint("`microagent run --help` lists what is")
-    })
+    let among = |table: &[(&str, &'static str)]| {
+        table.iter().find(|(name, _)| *name == flag).map(|(_, hint)| *hint)
+    };
+    let foreign = among(FOREIGN).map(|hint| ("does not apply to a microVM", hint));
+    let of_create = || among(OF_CREATE).map(|hint| ("does not apply to a single run", hint));
+    let later = || among(LATER).map(|hint| ("is not built yet", hint));
+    let (what, hint) = foreign.or_else(of_create).or_else(later)?;
+    Some(Failure::usage(format!("{flag} {what}")).with_hint(hint))
 }
 
 #[cfg(test)]
@@ -65,7 +72,8 @@ mod tests {
         check(&["--cap-add", "ALL", "x"], Some("--cap-add does not apply to a microVM"));
         check(&["--pid=host", "x"], Some("--pid does not apply to a microVM"));
         check(&["-d", "x"], Some("-d does not apply to a microVM"));
-        check(&["--restart", "always", "x"], Some("--restart is not built yet"));
+        check(&["--restart", "always", "x"], Some("--restart does not apply to a single run"));
+        check(&["--from-snapshot", "x"], Some("--from-snapshot is not built yet"));
         check(&["--colour", "x"], None);
     }
 }
