@@ -49,6 +49,7 @@ def run_command(options, image, command):
         options.microagent, "run", "--quiet", "--state-dir", options.work / "state",
         "--kernel", options.kernel, "--supervisor", f"qemu:accel={options.accel}",
         "--memory", str(options.memory), "--cpus", str(options.cpus), "--pull", "missing",
+        "--network", "isolated",
         "--image", f"oci:{getattr(options, image)}:latest", "--exec", command,
     ]  # fmt: skip
 

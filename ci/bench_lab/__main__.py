@@ -6,7 +6,8 @@ One session, one vCPU, 256 MiB, the same kernel for all; prints medians and thei
 (c) from the start of a monitor's process to its guest's first instruction, by KVM's and the
     scheduler's tracepoints;
 (d) memory of a machine's processes beyond that of its guest;
-(e) bulk data on vsock in either direction, and block requests.
+(e) bulk data on vsock in either direction, and block requests;
+(f) bulk data on the user network in either direction.
 
 Time in the lab is emulated: nothing here says how long anything takes anywhere else. What is
 peculiar to emulation is kept out of the comparison as far as it can be: see `scrub`.
@@ -21,41 +22,44 @@ import time
 from pathlib import Path
 
 import kernels
+from bulk import receive_bulk, send_bulk
+from figures import expect, interleave, median, scrub, table, title, verdict
+from net import net
 from runs import (
     CMDLINE, LIMIT, NATIVE, QEMU, SUPERVISORS, WORK, Waiting, bare_cloud_hypervisor,
     bare_monitor, bare_qemu, check, run_command,
 )  # fmt: skip
 
 HERE = Path("/lab/in")
-SCRUBBED = 400  # MiB: more than any machine took
 BULK_PORT = 4000
 TRACING = Path("/sys/kernel/tracing")
 
 
 def main():
-    options = arguments()
-    set_up()
     sections = {
-        "boot": boot, "exits": exits_and_memory, "start": start, "rates": rates,
+        "boot": boot, "exits": exits_and_memory, "start": start, "rates": rates, "net": net,
     }  # fmt: skip
-    for name, section in sections.items():
+    options = arguments(sections)
+    set_up()
+    for name in sections:
         if name in options.only:
-            section(options)
+            sections[name](options)
 
 
-def arguments():
+def arguments(sections):
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--mib", type=int, default=32, help="bulk data in each direction")
-    parser.add_argument("--only", action="append", choices=("boot", "exits", "start", "rates"))
+    parser.add_argument("--only", action="append", choices=sections)
     options = parser.parse_args()
-    options.only = options.only or ("boot", "exits", "start", "rates")
+    options.only = options.only or sections
     return options
 
 
 def set_up():
     """Everything on the machine's own disk: the directory that it came in is a network's."""
     WORK.mkdir()
+    os.environ["PATH"] = f"{WORK}:{os.environ['PATH']}"
     for name in ("microagent", "microagent-vmm", "vmlinux", "manifest.json", "image", "restart.cpio",
                  "power-off.cpio", "cloud-hypervisor"):  # fmt: skip
         if (HERE / name).exists():
@@ -239,83 +243,6 @@ def one_guest(supervisor, mib):
         expect(output.readline(), f"{mib << 20}\n".encode())
         stdin = mib / (time.monotonic() - began)
     return [mib / sent, mib / received, stdout, stdin, *blocks]
-
-
-def receive_bulk(listener, length):
-    """Seconds from the first bytes to the last."""
-    connection, _ = listener.accept()
-    with connection:
-        buffer = bytearray(1 << 18)
-        length -= connection.recv_into(buffer)
-        began = time.monotonic()
-        while got := connection.recv_into(buffer):
-            length -= got
-        expect(length, 0)
-        return time.monotonic() - began
-
-
-def send_bulk(listener, length):
-    connection, _ = listener.accept()
-    with connection:
-        began = time.monotonic()
-        connection.sendall(bytes(length))
-        expect(connection.recv(1), b"\0")
-        return time.monotonic() - began
-
-
-def expect(got, wanted):
-    if got != wanted:
-        sys.exit(f"expected {wanted!r}, got {got!r}")
-
-
-# Numbers
-
-
-def interleave(rounds, candidates):
-    """Seconds per candidate: each once per round, so that a change of load meets all."""
-    times = {name: [] for name in candidates}
-    for _ in range(rounds):
-        for name, action in candidates.items():
-            scrub()
-            began = time.monotonic()
-            action()
-            times[name].append(time.monotonic() - began)
-    return times
-
-
-def scrub():
-    """Writes over the memory that was let go of last.
-
-    The emulator keeps its translation of code by where that lies. Whoever is given memory in
-    which a guest's kernel has run pays for every piece that it overwrites, several times what
-    it would pay otherwise; who that is depends on who came before.
-    """
-    zeros = bytes(1 << 20)
-    with open("/dev/shm/scrub", "wb", buffering=0) as file:
-        for _ in range(SCRUBBED):
-            file.write(zeros)
-    os.unlink("/dev/shm/scrub")
-
-
-def table(times, unit):
-    print(f"    {'':56} {'median':>9} {'min':>9} {'max':>9} {unit}")
-    for name, values in times.items():
-        print(f"    {name:56} {median(values):9.3f} {min(values):9.3f} {max(values):9.3f}")
-    print(f"    {len(values)} rounds", flush=True)
-
-
-def verdict(what, times, ours, theirs, aim):
-    print(f"    {what}: {median(times[ours]) / median(times[theirs]):.2f}; aim: {aim}", flush=True)
-
-
-def median(values):
-    ordered = sorted(values)
-    middle = len(ordered) // 2
-    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2
-
-
-def title(text):
-    print(f"\n{text}", flush=True)
 
 
 if __name__ == "__main__":

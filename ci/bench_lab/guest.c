@@ -1,13 +1,14 @@
 /*
  * What bench_lab measures from within a guest.
  *
- *   bench-guest send PORT MIB       zeros to the host, on vsock
- *   bench-guest receive PORT MIB    from the host, and then one byte to it
+ *   bench-guest send WHERE MIB      zeros to the host, at a port of vsock or at an ADDRESS:PORT
+ *   bench-guest receive WHERE MIB   from the host, and then one byte to it
  *   bench-guest read DEVICE SECONDS READERS
  *       aligned blocks of 4 KiB from anywhere on the device, past the page cache; prints how
  *       many were read in a second
  */
 #define _GNU_SOURCE
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -33,7 +34,7 @@ static void fail(const char *what)
 	exit(1);
 }
 
-static int connect_to_host(const char *port)
+static int connect_by_vsock(const char *port)
 {
 	struct sockaddr_vm host = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_HOST, .svm_port = atoi(port) };
 	int fd = socket(AF_VSOCK, SOCK_STREAM, 0);
@@ -43,9 +44,31 @@ static int connect_to_host(const char *port)
 	return fd;
 }
 
-static void send_all(const char *port, long mib)
+static int connect_by_network(const char *address, const char *port)
 {
-	int fd = connect_to_host(port);
+	struct sockaddr_in host = { .sin_family = AF_INET, .sin_port = htons(atoi(port)) };
+	int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+	if (inet_aton(address, &host.sin_addr) == 0)
+		fail("read the address");
+	if (fd < 0 || connect(fd, (struct sockaddr *)&host, sizeof(host)) < 0)
+		fail("connect to the host");
+	return fd;
+}
+
+static int connect_to(char *where)
+{
+	char *port = strchr(where, ':');
+
+	if (!port)
+		return connect_by_vsock(where);
+	*port++ = 0;
+	return connect_by_network(where, port);
+}
+
+static void send_all(char *where, long mib)
+{
+	int fd = connect_to(where);
 	long left = mib << 20;
 
 	while (left > 0) {
@@ -56,9 +79,9 @@ static void send_all(const char *port, long mib)
 	}
 }
 
-static void receive_all(const char *port, long mib)
+static void receive_all(char *where, long mib)
 {
-	int fd = connect_to_host(port);
+	int fd = connect_to(where);
 	long left = mib << 20;
 
 	while (left > 0) {

@@ -19,11 +19,11 @@ SUPERVISORS = (NATIVE, QEMU)
 CMDLINE = "console=ttyS0 reboot=t panic=-1 quiet random.trust_cpu=on"
 
 
-def run_command(supervisor, command, *more):
+def run_command(supervisor, command, *more, network="isolated"):
     return [
         str(WORK / "microagent"), "run", "--quiet", "--state-dir", str(WORK / "state"),
         "--kernel", str(WORK / "vmlinux"), "--supervisor", supervisor,
-        "--memory", str(MEMORY), "--cpus", "1",
+        "--memory", str(MEMORY), "--cpus", "1", "--network", network,
         "--image", f"oci:{WORK}/image:latest", "--exec", command, *more,
     ]  # fmt: skip
 
