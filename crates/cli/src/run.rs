@@ -18,7 +18,7 @@ use crate::progress::Shown;
 use crate::terminal::{self, Keys};
 use crate::{signals, tools};
 pub(crate) use outputs::{told_left_out, told_outputs};
-pub(crate) use request::{from_args, host_cpus, variables};
+pub(crate) use request::{from_args, from_args_on_rootfs, host_cpus, variables};
 pub(crate) use sinks::Capture;
 pub(crate) use streams::{Asked, Streams, Terminals};
 pub(crate) use tell::{failure_of_command, put_streams};

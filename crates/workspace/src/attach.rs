@@ -15,6 +15,7 @@ use microagent_guest_protocol::Mount;
 use microagent_machine::{Access, Disk, DiskId};
 use microagent_rootfs::Owners;
 
+pub(crate) use image::check_copied;
 pub use image::check_unused;
 pub use mount_point::{InvalidMountPoint, MountPoint};
 

@@ -60,7 +60,7 @@ pub use follow::{Source, Until, read};
 pub use lifecycle::{Refused, State, Step};
 pub use list::{Listed, Whole, list, status};
 pub(crate) use manifest::Found;
-pub use manifest::{Manifest, RestartPolicy};
+pub use manifest::{Manifest, OriginRecord, RestartPolicy};
 pub use outcome::{Usage, console, result, usage, wait};
 pub use protocol::ProtocolError;
 pub use prune::{Prune, Pruned, prune};

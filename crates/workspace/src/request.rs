@@ -4,24 +4,22 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use microagent_guest_protocol::TtySize;
-use microagent_image::{PullPolicy, Source};
+use microagent_image::PullPolicy;
 use microagent_supervisor::{Registry, Selection};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::watch;
 
 use crate::command::Surroundings;
 use crate::{
-    CommandRequest, DiskRequest, Interrupts, MediationRequest, Name, Network, OutputRequest,
-    Progress, Resources, StateDir,
+    CommandRequest, DiskRequest, Interrupts, MediationRequest, Name, Network, Origin,
+    OutputRequest, Progress, Resources, StateDir,
 };
 
 /// A run that is asked for, checked as far as it can be without looking at anything.
 #[derive(Debug)]
 pub struct RunRequest {
-    /// Which image, as a user writes it.
-    pub reference: String,
-    /// The same, understood.
-    pub source: Source,
+    /// What its root disk is made of.
+    pub origin: Origin,
     /// When to ask the registry.
     pub pull: PullPolicy,
     /// Registries that may be spoken to without TLS.

@@ -122,7 +122,7 @@ impl<'a> Flow<'a> {
                 cpus: request.resources.cpus,
                 size_mib: request.resources.size_mib,
             },
-            image: ReportedImage { reference: request.reference.clone(), digest: None },
+            image: ReportedImage { reference: request.origin.to_string(), digest: None },
             final_state: "failed",
             ..RunReport::default()
         };

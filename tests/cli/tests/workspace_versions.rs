@@ -127,7 +127,7 @@ fn an_image_whose_tag_has_moved_is_refused_until_it_is_accepted_and_the_disk_sta
     sandbox.call(&["restart", "--wait", &name]).output().code(0);
     sandbox.call(&["halt", &name]).output().code(0);
     let status = sandbox.call(&["status", "--json", &name]).output().code(0).json();
-    assert_eq!(status["manifest"]["image"]["digest"], *first);
+    assert_eq!(status["manifest"]["origin"]["image"]["digest"], *first);
     assert_eq!(status["manifest"]["verification"]["image_digest"], *second);
     drop(registry);
     sandbox.call(&["image", "prune", "--all"]).output().code(0);
@@ -183,7 +183,7 @@ fn what_an_older_version_made_is_refused_and_its_files_are_fetched() {
     object["version"] = 2.into();
     object.as_object_mut().unwrap().remove("network");
     fs::write(&path, object.to_string()).unwrap();
-    let says = ["manifest", "version 2", "version 4", "older program", "artifacts"];
+    let says = ["manifest", "version 2", "version 5", "older program", "artifacts"];
     sandbox.call(&["start", &name]).output().refuses(125, &says);
     sandbox.call(&["clone", &name, "copy"]).output().refuses(125, &says[..3]);
     let to = sandbox.file("to");

@@ -13,6 +13,10 @@ use super::RunArgs;
 pub(crate) struct CreateArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
+    /// Make its root disk a copy of this ext4 image, instead of an OCI image: commands are run
+    /// as root, with the usual PATH, unless flags say otherwise
+    #[arg(long, value_name = "PATH")]
+    pub(crate) rootfs: Option<PathBuf>,
     /// When it is started again after it ended without having been asked to
     #[arg(long, value_enum)]
     pub(crate) restart: Option<Restart>,

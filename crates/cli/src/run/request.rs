@@ -1,12 +1,13 @@
 //! From what was written to a request.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use microagent_image::{PullPolicy, Source};
 use microagent_supervisor::Selection;
 use microagent_workspace::{
-    CommandRequest, Config, MediationRequest, Name, Need, PROFILES, Profile, Resources, RunRequest,
+    CommandRequest, Config, MediationRequest, Name, Need, Origin, PROFILES, Profile, Resources,
+    RunRequest,
 };
 
 use super::network::network;
@@ -25,10 +26,30 @@ pub(crate) fn from_args(
     global: &Global,
 ) -> Result<RunRequest, Failure> {
     let (reference, arguments) = image_and_arguments(args)?;
-    let command = command(args, arguments)?;
     let source: Source = reference.parse().map_err(|e: microagent_image::ImageError| {
         Failure::from(microagent_workspace::RunError::from(e))
     })?;
+    let command = command(args, arguments)?;
+    made_of(Origin::Image { reference, source }, command, args, (config, global))
+}
+
+/// The same for a root disk that is there: all that is not a flag is the command.
+pub(crate) fn from_args_on_rootfs(
+    args: &RunArgs,
+    rootfs: PathBuf,
+    config: &Config,
+    global: &Global,
+) -> Result<RunRequest, Failure> {
+    let command = command(args, args.positional.clone())?;
+    made_of(Origin::Rootfs { path: rootfs }, command, args, (config, global))
+}
+
+fn made_of(
+    origin: Origin,
+    command: CommandRequest,
+    args: &RunArgs,
+    (config, global): (&Config, &Global),
+) -> Result<RunRequest, Failure> {
     check_platform(args.platform.as_deref())?;
     check_mke2fs(args.mke2fs.as_deref())?;
     check_absolute("--shell", Some(&args.shell))?;
@@ -48,8 +69,7 @@ pub(crate) fn from_args(
     let mut insecure_registries = config.insecure_registries.clone();
     insecure_registries.extend(args.insecure_registry.iter().cloned());
     Ok(RunRequest {
-        reference,
-        source,
+        origin,
         pull: match args.pull {
             Pull::Always => PullPolicy::Always,
             Pull::Missing => PullPolicy::Missing,
@@ -274,7 +294,7 @@ mod tests {
         let shell = request("--image busybox --exec 'echo hi'").unwrap();
         assert_eq!(shell.command, CommandRequest::Shell { line: "echo hi".into() });
         let program = request("-e A=1 busybox ls -l --all").unwrap();
-        assert_eq!(program.reference, "busybox");
+        assert_eq!(program.origin.to_string(), "busybox");
         let arguments = ["ls", "-l", "--all"].map(str::to_owned).to_vec();
         assert_eq!(program.command, CommandRequest::Program { entrypoint: None, arguments });
         assert_eq!(program.env, [("A".to_owned(), "1".to_owned())]);

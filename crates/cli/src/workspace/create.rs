@@ -11,7 +11,7 @@ use crate::args::{CreateArgs, Global, Restart, RunArgs};
 use crate::failure::Failure;
 use crate::output::{print, print_json};
 use crate::progress::Shown;
-use crate::run::from_args;
+use crate::run::{from_args, from_args_on_rootfs};
 use crate::{signals, tools};
 
 /// Runs `microagent create`.
@@ -20,11 +20,15 @@ pub(crate) async fn create(mut args: CreateArgs, global: &Global) -> Result<u8, 
         file::merge(&mut args, &path)?;
     }
     refuse(&args.run)?;
+    refuse_beside_rootfs(&args)?;
     let state = StateDir::peek(tools::state_path(global)?)?;
     let config = tools::config(&state)?;
     // What it is for; its outputs are fetched whenever one likes.
     args.run.keep = true;
-    let run = from_args(&args.run, &config, global)?;
+    let run = match args.rootfs.take() {
+        Some(rootfs) => from_args_on_rootfs(&args.run, rootfs, &config, global)?,
+        None => from_args(&args.run, &config, global)?,
+    };
     let restart = match args.restart {
         None | Some(Restart::Never) => RestartPolicy::Never,
         Some(Restart::OnFailure) => RestartPolicy::OnFailure,
@@ -66,15 +70,33 @@ fn refuse(args: &RunArgs) -> Result<(), Failure> {
     }
 }
 
+/// Flags that say how a disk is made of an image.
+fn refuse_beside_rootfs(args: &CreateArgs) -> Result<(), Failure> {
+    let Some(rootfs) = &args.rootfs else { return Ok(()) };
+    let given = [
+        (args.run.image.is_some(), "--image"),
+        (args.run.size_mib.is_some(), "--size-mib"),
+        (args.run.mke2fs.is_some(), "--mke2fs"),
+    ];
+    match given.iter().find(|(given, _)| *given) {
+        Some((_, flag)) => Err(Failure::usage(format!(
+            "--rootfs {} is the root disk as it is, and {flag} says how one is made of an image",
+            rootfs.display()
+        ))
+        .with_hint("give one of the two")),
+        None => Ok(()),
+    }
+}
+
 fn tell(created: &Created, global: &Global) {
-    let Manifest { name, image, resources, command, verification, .. } = &created.manifest;
+    let Manifest { name, origin, resources, command, verification, .. } = &created.manifest;
     if !global.json {
         return print(name.as_str());
     }
     print_json(&json!({
         "workspace": name,
         "state": "created",
-        "image": image,
+        "image": origin.image(),
         "resources": resources,
         "command": command,
         "rootfs_path": created.disk,

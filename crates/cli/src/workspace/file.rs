@@ -130,9 +130,9 @@ fn put(args: &mut CreateArgs, file: WorkspaceFile) {
         bundles,
         outputs,
     } = file;
-    let CreateArgs { run, restart: wanted, file: _ } = args;
+    let CreateArgs { run, rootfs, restart: wanted, file: _ } = args;
     // A positional image is one as well.
-    if run.image.is_none() && run.positional.is_empty() {
+    if run.image.is_none() && run.positional.is_empty() && rootfs.is_none() {
         run.image = image;
     }
     run.name = run.name.take().or(name);
@@ -153,7 +153,8 @@ fn put(args: &mut CreateArgs, file: WorkspaceFile) {
     run.env = env.chain(std::mem::take(&mut run.env)).collect();
     run.memory = run.memory.take().or(resources.memory_mib.map(|mib| mib.to_string()));
     run.cpus = run.cpus.or(resources.cpus);
-    run.size_mib = run.size_mib.or(resources.size_mib);
+    // Which says how large a disk is that is made of an image.
+    run.size_mib = run.size_mib.or(resources.size_mib.filter(|_| rootfs.is_none()));
     apply_network(run, network);
     if let Some(MediationSection { port, target, required }) =
         mediation.filter(|_| run.mediation.is_none())

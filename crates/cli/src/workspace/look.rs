@@ -1,7 +1,7 @@
 //! `list` and `status`.
 
 use microagent_workspace::StateDir;
-use microagent_workspace::named::{self, Listed, Standing, Told, Whole};
+use microagent_workspace::named::{self, Listed, OriginRecord, Standing, Told, Whole};
 use serde_json::{Value, json};
 
 use super::{name, object};
@@ -44,8 +44,7 @@ pub(crate) fn status(args: NameArgs, global: &Global) -> Result<u8, Failure> {
         ["name", name.as_str()].map(str::to_owned),
         ["state", standing.state.name()].map(str::to_owned),
         ["since", &standing.since].map(str::to_owned),
-        ["image", &format!("{} ({})", manifest.image.reference, manifest.image.digest)]
-            .map(str::to_owned),
+        made_of(&manifest.origin),
         ["command", &printable(&command)].map(str::to_owned),
         [
             "resources",
@@ -66,6 +65,14 @@ pub(crate) fn status(args: NameArgs, global: &Global) -> Result<u8, Failure> {
     Ok(0)
 }
 
+fn made_of(origin: &OriginRecord) -> [String; 2] {
+    let (what, text) = match origin {
+        OriginRecord::Image(image) => ("image", format!("{origin} ({})", image.digest)),
+        OriginRecord::Rootfs { .. } => ("rootfs", format!("copied from {origin}")),
+    };
+    [what.to_owned(), printable(&text)]
+}
+
 fn row(listed: Listed) -> Vec<String> {
     let Listed { name, found } = listed;
     match found {
@@ -74,7 +81,7 @@ fn row(listed: Listed) -> Vec<String> {
             state.to_string(),
             since,
             backend.unwrap_or_else(|| "-".into()),
-            printable(&manifest.image.reference),
+            printable(&manifest.origin.to_string()),
         ],
         Err(told) => {
             let dash = || "-".to_owned();

@@ -47,8 +47,30 @@ pub(super) fn check(disks: &[DiskRequest]) -> Result<(), RunError> {
     Ok(())
 }
 
+/// What an image is looked at for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum UseOf {
+    /// It is a machine's as it is.
+    Attached,
+    /// A copy of it is.
+    Copied,
+}
+
 /// Whether this is an ext4 image that can be attached so.
 pub(super) fn check_one(id: &DiskId, path: &Path, access: Access) -> Result<Metadata, RunError> {
+    look_at(id, path, access, UseOf::Attached)
+}
+
+/// Refuses what is no ext4 image that can be copied: nobody may write to it meanwhile. One that
+/// was not unmounted is mended where its copy is mounted.
+///
+/// # Errors
+/// `Disk`
+pub(crate) fn check_copied(id: &DiskId, path: &Path) -> Result<(), RunError> {
+    look_at(id, path, Access::ReadOnly, UseOf::Copied).map(drop)
+}
+
+fn look_at(id: &DiskId, path: &Path, access: Access, use_of: UseOf) -> Result<Metadata, RunError> {
     let refused = |reason: String, hint: &str| RunError::Disk {
         id: id.to_string(),
         path: path.to_owned(),
@@ -72,7 +94,8 @@ pub(super) fn check_one(id: &DiskId, path: &Path, access: Access) -> Result<Meta
         let reason = format!("{} bytes are no whole number of sectors", meta.len());
         return Err(refused(reason, "lengthen it with `truncate --size %4096`"));
     }
-    if facts.needs_recovery && access == Access::ReadOnly {
+    let attached = use_of == UseOf::Attached;
+    if facts.needs_recovery && access == Access::ReadOnly && attached {
         let reason = "it was not unmounted, and cannot be mended where it must not be written to";
         return Err(refused(reason.into(), "attach it read-write once, or run `e2fsck` on it"));
     }

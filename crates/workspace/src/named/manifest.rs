@@ -1,5 +1,6 @@
 //! `manifest.json`: what a workspace was made of, and with what it is started.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
@@ -14,7 +15,7 @@ use super::verification::Verification;
 use crate::command::ImageDefaults;
 use crate::directory::MANIFEST;
 use crate::{
-    CommandRequest, DiskRequest, DiskSource, MediationRequest, MountPoint, Name, Network,
+    CommandRequest, DiskRequest, DiskSource, MediationRequest, MountPoint, Name, Network, Origin,
     OutputRequest, Owners, Resources, RunError, RunRequest,
 };
 
@@ -27,8 +28,8 @@ pub struct Manifest {
     pub name: Name,
     /// When it was made; RFC 3339, UTC.
     pub created_at: String,
-    /// The image that its disk was made of.
-    pub image: ImageRecord,
+    /// What its disk was made of.
+    pub origin: OriginRecord,
     /// What it is compared with before every start.
     pub verification: Verification,
     /// How much of the host its machine gets.
@@ -62,6 +63,19 @@ pub struct Manifest {
     pub supervisor: String,
     /// What follows when it ends.
     pub restart: RestartPolicy,
+}
+
+/// What a disk was made of.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum OriginRecord {
+    /// An OCI image.
+    Image(ImageRecord),
+    /// A copy of an ext4 image, which nobody needs any more.
+    Rootfs {
+        /// Where that was.
+        path: PathBuf,
+    },
 }
 
 /// The image that a disk was made of.
@@ -137,14 +151,15 @@ pub(crate) enum NetworkRecord {
 }
 
 impl Versioned for Manifest {
-    const VERSION: u32 = 4;
+    const VERSION: u32 = 5;
     const WHAT: &'static str = "manifest of the workspace";
 }
 
 /// What is known only once the image is here.
 #[derive(Debug, Clone)]
 pub(crate) struct Found {
-    pub(crate) digest: String,
+    /// Of the image, where there is one.
+    pub(crate) digest: Option<String>,
     pub(crate) defaults: ImageDefaults,
     /// The command line, if one was asked for.
     pub(crate) command: Option<Vec<String>>,
@@ -160,7 +175,7 @@ impl Manifest {
             version: Self::VERSION,
             name: request.name.clone(),
             created_at: Timestamp::now().to_string(),
-            image: ImageRecord::of(request, found.digest),
+            origin: OriginRecord::of(&request.origin, found.digest),
             verification: found.verification,
             resources: ResourcesRecord {
                 memory_mib: request.resources.memory_mib.0,
@@ -205,7 +220,7 @@ impl Manifest {
             version: _,
             name,
             created_at: _,
-            image,
+            origin,
             verification,
             resources,
             command: _,
@@ -224,8 +239,7 @@ impl Manifest {
             restart: _,
         } = self;
         Ok(RunRequest {
-            reference: image.reference.clone(),
-            source: image.reference.parse()?,
+            origin: origin.request()?,
             pull: PullPolicy::Never,
             insecure_registries: Vec::new(),
             command: CommandRequest::Program { entrypoint: None, arguments: Vec::new() },
@@ -268,13 +282,43 @@ impl Manifest {
     }
 }
 
-impl ImageRecord {
-    fn of(request: &RunRequest, digest: String) -> Self {
-        let reference = match &request.source {
-            Source::Registry(_) => request.reference.clone(),
-            local => local.absolute().to_string(),
+impl OriginRecord {
+    fn of(origin: &Origin, digest: Option<String>) -> Self {
+        let reference = match origin {
+            Origin::Rootfs { path } => {
+                let path = std::path::absolute(path).unwrap_or_else(|_| path.clone());
+                return Self::Rootfs { path };
+            }
+            Origin::Image { reference, source: Source::Registry(_) } => reference.clone(),
+            Origin::Image { source, .. } => source.absolute().to_string(),
         };
-        Self { reference, digest }
+        Self::Image(ImageRecord { reference, digest: digest.unwrap_or_default() })
+    }
+
+    fn request(&self) -> Result<Origin, RunError> {
+        Ok(match self {
+            Self::Image(ImageRecord { reference, .. }) => {
+                Origin::Image { reference: reference.clone(), source: reference.parse()? }
+            }
+            Self::Rootfs { path } => Origin::Rootfs { path: path.clone() },
+        })
+    }
+
+    /// The image, if it was made of one.
+    pub fn image(&self) -> Option<&ImageRecord> {
+        match self {
+            Self::Image(image) => Some(image),
+            Self::Rootfs { .. } => None,
+        }
+    }
+}
+
+impl fmt::Display for OriginRecord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image(image) => f.write_str(&image.reference),
+            Self::Rootfs { path } => path.display().fmt(f),
+        }
     }
 }
 

@@ -124,13 +124,13 @@ pub async fn wait_ready(tools: &Tools, name: &Name) -> Result<Standing, RunError
 pub fn check(tools: &Tools, name: &Name) -> Result<(), RunError> {
     let manifest = Registered::find(&tools.state, name)?.manifest()?;
     let now = Verification::again(tools, &manifest)?;
-    manifest.verification.check(&manifest.image, &now)
+    manifest.verification.check(&manifest.origin, &now)
 }
 
 fn verify(workspace: &Registered, tools: &Tools, accept: Accept) -> Result<(), RunError> {
     let mut manifest = workspace.manifest()?;
     let now = Verification::again(tools, &manifest)?;
-    match (manifest.verification.check(&manifest.image, &now), accept) {
+    match (manifest.verification.check(&manifest.origin, &now), accept) {
         (Err(RunError::Diverged { .. } | RunError::ImageMoved { .. }), Accept::Changes) => {
             manifest.verification = now;
             manifest.write(workspace.path())

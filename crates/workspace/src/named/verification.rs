@@ -7,7 +7,7 @@ use microagent_kernel::Catalogue;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::manifest::{ImageRecord, Manifest};
+use super::manifest::{ImageRecord, Manifest, OriginRecord};
 use crate::{RunError, StateDir, Tools};
 
 /// What a workspace was made with.
@@ -15,8 +15,9 @@ use crate::{RunError, StateDir, Tools};
 #[serde(deny_unknown_fields)]
 pub struct Verification {
     /// Digest of the image that its reference stood for when the workspace was made, or when
-    /// that was accepted last. What its disk was made of stands beside the reference.
-    pub image_digest: String,
+    /// that was accepted last; what its disk was made of stands beside the reference. None where
+    /// that was no image.
+    pub image_digest: Option<String>,
     /// Its kernel.
     pub kernel: FileRecord,
     /// SHA-256 of the guest agent, in lower-case hexadecimal.
@@ -41,7 +42,7 @@ impl Verification {
     pub(crate) fn now(
         tools: &Tools,
         path: PathBuf,
-        image_digest: String,
+        image_digest: Option<String>,
     ) -> Result<Self, RunError> {
         let path = std::path::absolute(&path)
             .map_err(|e| RunError::state(format!("cannot find {}", path.display()), e))?;
@@ -57,9 +58,11 @@ impl Verification {
     /// # Errors
     /// As [`Verification::now`].
     pub(crate) fn again(tools: &Tools, manifest: &Manifest) -> Result<Self, RunError> {
-        let Manifest { image, verification, .. } = manifest;
-        let meant = meaning(&tools.state, image).filter(|digest| *digest != image.digest);
-        let image_digest = meant.unwrap_or_else(|| verification.image_digest.clone());
+        let Manifest { origin, verification, .. } = manifest;
+        let news =
+            |image| meaning(&tools.state, image).filter(|digest: &String| *digest != image.digest);
+        let meant = origin.image().and_then(news);
+        let image_digest = meant.or_else(|| verification.image_digest.clone());
         Self::now(tools, verification.kernel.path.clone(), image_digest)
     }
 
@@ -67,12 +70,14 @@ impl Verification {
     ///
     /// # Errors
     /// `ImageMoved`; `Diverged`, naming what it is.
-    pub(crate) fn check(&self, image: &ImageRecord, now: &Self) -> Result<(), RunError> {
-        if self.image_digest != now.image_digest {
+    pub(crate) fn check(&self, origin: &OriginRecord, now: &Self) -> Result<(), RunError> {
+        if let (OriginRecord::Image(image), Some(found)) = (origin, &now.image_digest)
+            && self.image_digest != now.image_digest
+        {
             return Err(RunError::ImageMoved {
                 reference: image.reference.clone(),
                 made_of: image.digest.clone(),
-                found: now.image_digest.clone(),
+                found: found.clone(),
             });
         }
         let diverged = |what: String, expected: &str, found: &str| {
@@ -118,11 +123,12 @@ mod tests {
 
     fn made(image: &str, kernel: &str, agent: &str) -> Verification {
         let kernel = FileRecord { path: "/k".into(), sha256: kernel.into() };
-        Verification { image_digest: image.into(), kernel, agent_sha256: agent.into() }
+        Verification { image_digest: Some(image.into()), kernel, agent_sha256: agent.into() }
     }
 
     fn check(image: &str, kernel: &str, agent: &str, expect: Option<&str>) {
         let of = ImageRecord { reference: "box:1".into(), digest: "i1".into() };
+        let of = OriginRecord::Image(of);
         let checked = made("i1", "k1", "a1").check(&of, &made(image, kernel, agent));
         assert_eq!(checked.err().map(|e| e.to_string()).as_deref(), expect);
     }

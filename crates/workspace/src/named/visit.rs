@@ -34,7 +34,7 @@ pub(super) async fn visit<T>(
     }
     recover(workspace, tools).await?;
     let manifest = workspace.manifest()?;
-    manifest.verification.check(&manifest.image, &Verification::again(tools, &manifest)?)?;
+    manifest.verification.check(&manifest.origin, &Verification::again(tools, &manifest)?)?;
     let directory = workspace.taken().await?;
     RunDir::create(workspace.run())?;
     let request = bare(&manifest)?;

@@ -13,11 +13,12 @@ use super::{Flow, Tenure};
 use crate::command::{ImageDefaults, argv};
 use crate::named::{Found, Verification};
 use crate::network::PlannedNetwork;
+use crate::origin::{check_rootfs, defaults_of_rootfs};
 use crate::plan::{RootFiles, RootMode, machine_spec};
 use crate::progress::ForImages;
 use crate::resolver::HostResolver;
 use crate::{
-    DiskRequest, ReportedMediation, RunError, RunIo, RunRequest, Tools, attach, base_disk,
+    DiskRequest, Origin, ReportedMediation, RunError, RunIo, RunRequest, Tools, attach, base_disk,
 };
 
 /// The feature of a kernel that a layered root needs.
@@ -36,18 +37,23 @@ pub(crate) struct Prepared {
 
 impl Flow<'_> {
     pub(crate) async fn prepare(&mut self, io: &mut RunIo) -> Result<Prepared, RunError> {
-        let image = self.resolve(io).await?;
-        let digest = image.digest.to_string();
-        self.report.image.digest = Some(digest.clone());
-        let defaults = defaults_of(&image);
-        let argv = match self.tenure {
-            Tenure::Attached => argv(&self.request.command, &defaults, &self.request.shell)?,
-            // It need not run anything.
-            Tenure::Detached | Tenure::Borrowed => Vec::new(),
+        let request = self.request;
+        let (base, defaults, digest) = match &request.origin {
+            Origin::Image { source, .. } => {
+                let image = self.resolve(source, io).await?;
+                let (defaults, digest) = (defaults_of(&image), image.digest.to_string());
+                self.report.image.digest = Some(digest.clone());
+                // Before a disk is built for nothing.
+                self.argv(&defaults)?;
+                self.phases.end("resolve");
+                (self.materialise(image, io).await?, defaults, Some(digest))
+            }
+            Origin::Rootfs { path } => {
+                check_rootfs(path)?;
+                (path.clone(), defaults_of_rootfs(), None)
+            }
         };
-        self.phases.end("resolve");
-
-        let base = self.materialise(image, io).await?;
+        let argv = self.argv(&defaults)?;
         self.report.resources.size_mib = size_of(&base);
         self.phases.end("rootfs");
 
@@ -64,6 +70,14 @@ impl Flow<'_> {
             self.found = Some(Found { digest, defaults, command: None, size, verification });
         }
         Ok(Prepared { defaults, argv, base, mode, choice, kernel, network })
+    }
+
+    fn argv(&self, defaults: &ImageDefaults) -> Result<Vec<String>, RunError> {
+        match self.tenure {
+            Tenure::Attached => argv(&self.request.command, defaults, &self.request.shell),
+            // It need not run anything.
+            Tenure::Detached | Tenure::Borrowed => Ok(Vec::new()),
+        }
     }
 
     /// What a workspace that lasts is started with: the disk that it has, and nothing of an
@@ -98,7 +112,7 @@ impl Flow<'_> {
         Ok((mode, choice, network))
     }
 
-    async fn resolve(&self, io: &mut RunIo) -> Result<Image, RunError> {
+    async fn resolve(&self, source: &Source, io: &mut RunIo) -> Result<Image, RunError> {
         let store = Store::open(&self.tools.state.images())?;
         let request = self.request;
         let options = ResolveOptions {
@@ -107,7 +121,7 @@ impl Flow<'_> {
             ..ResolveOptions::default()
         };
         let progress = ForImages(io.progress.as_ref());
-        io.interrupts.guard(store.resolve(&request.source, &options, &progress)).await
+        io.interrupts.guard(store.resolve(source, &options, &progress)).await
     }
 
     /// Builds the base on a thread of its own, so that an interrupt is heard meanwhile. The
@@ -242,12 +256,12 @@ pub async fn dry_run(request: &RunRequest, tools: &Tools) -> Result<DryRun, RunE
         None => None,
     };
     Ok(DryRun {
-        image: match &image {
-            Some(image) => format!("{} ({}, here)", request.reference, image.digest),
-            None => match request.source {
-                Source::Registry(_) => format!("{} (would be fetched)", request.reference),
-                _ => format!("{} (would be read)", request.reference),
-            },
+        image: match (&image, &request.origin) {
+            (Some(image), origin) => format!("{origin} ({}, here)", image.digest),
+            (None, Origin::Image { reference, source: Source::Registry(_) }) => {
+                format!("{reference} (would be fetched)")
+            }
+            (None, origin) => format!("{origin} (would be read)"),
         },
         command,
         disk: format!(
@@ -268,8 +282,9 @@ async fn cached(request: &RunRequest, tools: &Tools) -> Result<Option<Image>, Ru
     if !tools.state.images().exists() {
         return Ok(None);
     }
+    let Origin::Image { source, .. } = &request.origin else { return Ok(None) };
     let store = Store::open(&tools.state.images())?;
-    match store.inspect(&request.source, &ResolveOptions::default().platform).await {
+    match store.inspect(source, &ResolveOptions::default().platform).await {
         Ok(image) => Ok(Some(image)),
         Err(e) if not_here(&e) && request.pull != PullPolicy::Never => Ok(None),
         Err(e) => Err(e.into()),
