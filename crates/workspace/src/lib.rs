@@ -8,6 +8,7 @@
 
 mod artifacts;
 mod attach;
+mod attend;
 mod base_disk;
 mod command;
 mod config;

@@ -31,7 +31,6 @@ use crate::{
     RunReport, RunRequest, Tools, attach, footprint, outputs,
 };
 pub(crate) use collect::{Wanted, fetch};
-pub(crate) use commands::{SIGHUP, SIGPIPE, changed};
 pub(crate) use machine::{end_text, ended, last_lines};
 pub use prepare::{DryRun, dry_run};
 pub(crate) use shutdown::{DEADLINE, heard, judge, not_written_back};

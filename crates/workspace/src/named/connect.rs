@@ -87,7 +87,7 @@ pub async fn connect(
                 }
                 sink.write_all(typed.get(..read).unwrap_or_default()).await.map_err(failed)?;
             }
-            size = crate::run::changed(&mut seat.terminal) => {
+            size = crate::attend::changed(&mut seat.terminal) => {
                 let TtySize { rows, cols } = size;
                 ask::<Value>(&workspace, Ask::Resize { rows, cols }).await?;
             }

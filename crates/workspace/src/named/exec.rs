@@ -4,15 +4,12 @@ use std::time::Duration;
 
 use microagent_guest_protocol::ExitStatus;
 use microagent_vsock::{Exec, ExecIo, SessionError};
-use tokio::time::Instant;
 
 use super::client::{Attached, ExecWish};
+use crate::attend::{Attended, SIGNAL_GRACE, attend};
 use crate::interrupt::Interrupt;
-use crate::run::{SIGHUP, SIGPIPE, changed, now};
+use crate::run::now;
 use crate::{CommandResult, Ending, RunError, RunIo};
-
-/// How long a command that was sent a signal may go on before it is left alone.
-const SIGNAL_GRACE: Duration = Duration::from_secs(10);
 
 /// How long a relay may take to say that it is there.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -51,7 +48,7 @@ impl Attached {
         io.progress.running();
         let started_at = now();
         let exec = self.session().exec(request, streams);
-        let attended = attend(&exec, io).await;
+        let attended = until_ended(&exec, io).await;
         io.progress.ended();
         let ending = attended.map_err(lost)?;
         let signal = match &ending {
@@ -64,46 +61,16 @@ impl Attached {
     }
 }
 
-async fn attend(exec: &Exec, io: &mut RunIo) -> Result<Ending, SessionError> {
-    let mut signalled: Option<(i32, Instant)> = None;
-    loop {
-        let grace = async {
-            match signalled {
-                Some((_, until)) => tokio::time::sleep_until(until).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            biased;
-            status = exec.wait() => return status.map(Ending::Command),
-            interrupt = io.interrupts.next() => match (interrupt, signalled) {
-                // Noticed in more than one way.
-                (Interrupt::Signal(SIGHUP), Some((SIGHUP, _))) => {}
-                (Interrupt::Signal(signal), None) => {
-                    exec.signal(signal);
-                    signalled = Some((signal, Instant::now() + SIGNAL_GRACE));
-                }
-                (Interrupt::Signal(signal), Some(_)) => {
-                    return Ok(Ending::Interrupted { signal });
-                }
-                (Interrupt::Timeout, _) => {
-                    exec.signal(SIGKILL);
-                    // Its end is not waited for longer than a signal's grace.
-                    let _ = tokio::time::timeout(SIGNAL_GRACE, exec.wait()).await;
-                    return Ok(Ending::TimedOut);
-                }
-            },
-            size = changed(&mut io.terminal) => exec.resize(size),
-            _ = exec.broken(), if signalled.is_none() => {
-                // As the kernel does to a program whose reader or terminal is gone.
-                let signal = if io.terminal.is_some() { SIGHUP } else { SIGPIPE };
-                exec.signal(signal);
-                signalled = Some((signal, Instant::now() + SIGNAL_GRACE));
-            }
-            () = grace => {
-                let signal = signalled.map_or(0, |(signal, _)| signal);
-                return Ok(Ending::Interrupted { signal });
-            }
+/// Waits for its end; what ends it otherwise is for it alone.
+async fn until_ended(exec: &Exec, io: &mut RunIo) -> Result<Ending, SessionError> {
+    match attend(exec, io).await {
+        Attended::Ended(status) => status.map(Ending::Command),
+        Attended::Interrupted(Interrupt::Signal(signal)) => Ok(Ending::Interrupted { signal }),
+        Attended::Interrupted(Interrupt::Timeout) => {
+            exec.signal(SIGKILL);
+            // Its end is not waited for longer than a signal's grace.
+            let _ = tokio::time::timeout(SIGNAL_GRACE, exec.wait()).await;
+            Ok(Ending::TimedOut)
         }
     }
 }

@@ -3,26 +3,16 @@
 use std::time::Duration;
 
 use microagent_backend::Exit;
-use microagent_guest_protocol::{ExecRequest, ExitStatus, TtySize};
+use microagent_guest_protocol::{ExecRequest, ExitStatus};
 use microagent_vsock::{Exec, ExecIo, SessionError, Sink, Source};
-use tokio::sync::watch;
-use tokio::time::Instant;
 
 use super::Flow;
 use super::machine::{end_text, ended, last_lines};
 use super::prepare::Prepared;
+use crate::attend::{Attended, attend};
 use crate::command::{ImageDefaults, exec_request, shell_argv, with_terminal};
 use crate::interrupt::Interrupt;
 use crate::{Ending, RunError, RunIo};
-
-/// How long a command that was sent a signal may go on.
-const SIGNAL_GRACE: Duration = Duration::from_secs(10);
-
-/// What a program gets whose terminal is closed.
-pub(crate) const SIGHUP: i32 = 1;
-
-/// What a program gets that writes where nobody reads any more.
-pub(crate) const SIGPIPE: i32 = 13;
 
 /// How long a session may take to tell what it still knows when its machine has ended.
 const LAST_WORDS: Duration = Duration::from_secs(2);
@@ -111,47 +101,18 @@ impl Flow<'_> {
         outcome
     }
 
-    /// Waits for the command's end, passing signals on: the first to the command, the
-    /// second, or the end of its grace, ends the machine.
+    /// Waits for the command's end, or for what ends the machine under it.
     async fn attend(&self, exec: &Exec, io: &mut RunIo) -> Result<Outcome, RunError> {
         let Some(machine) = &self.machine else { return Err(self.lost("there is no machine")) };
-        let end = ended(machine.as_ref());
-        tokio::pin!(end);
-        let mut signalled: Option<(i32, Instant)> = None;
-        loop {
-            let grace = async {
-                match signalled {
-                    Some((_, until)) => tokio::time::sleep_until(until).await,
-                    None => std::future::pending().await,
-                }
-            };
-            tokio::select! {
-                biased;
-                status = exec.wait() => return self.status(status, None).await,
-                interrupt = io.interrupts.next() => match (interrupt, signalled) {
-                    // Noticed in more than one way.
-                    (Interrupt::Signal(SIGHUP), Some((SIGHUP, _))) => {}
-                    (Interrupt::Signal(signal), None) => {
-                        exec.signal(signal);
-                        signalled = Some((signal, Instant::now() + SIGNAL_GRACE));
-                    }
-                    (interrupt, _) => return Ok(Outcome::Interrupted(interrupt)),
-                },
-                size = changed(&mut io.terminal) => exec.resize(size),
-                _ = exec.broken(), if signalled.is_none() => {
-                    // As the kernel does to a program whose reader or terminal is gone.
-                    let signal = if io.terminal.is_some() { SIGHUP } else { SIGPIPE };
-                    exec.signal(signal);
-                    signalled = Some((signal, Instant::now() + SIGNAL_GRACE));
-                }
-                () = grace => {
-                    let signal = signalled.map_or(0, |(signal, _)| signal);
-                    return Ok(Outcome::Interrupted(Interrupt::Signal(signal)));
-                }
-                exit = &mut end => {
-                    let status = tokio::time::timeout(LAST_WORDS, exec.wait()).await;
-                    return self.status(status.unwrap_or(Err(SessionError::Lost)), Some(exit)).await;
-                }
+        tokio::select! {
+            biased;
+            attended = attend(exec, io) => match attended {
+                Attended::Ended(status) => self.status(status, None).await,
+                Attended::Interrupted(interrupt) => Ok(Outcome::Interrupted(interrupt)),
+            },
+            exit = ended(machine.as_ref()) => {
+                let status = tokio::time::timeout(LAST_WORDS, exec.wait()).await;
+                self.status(status.unwrap_or(Err(SessionError::Lost)), Some(exit)).await
             }
         }
     }
@@ -193,16 +154,6 @@ fn interrupted(interrupt: Interrupt) -> Ending {
         Interrupt::Signal(signal) => Ending::Interrupted { signal },
         Interrupt::Timeout => Ending::TimedOut,
     }
-}
-
-/// The terminal's next size; never without a terminal.
-pub(crate) async fn changed(terminal: &mut Option<watch::Receiver<TtySize>>) -> TtySize {
-    if let Some(size) = terminal
-        && size.changed().await.is_ok()
-    {
-        return *size.borrow_and_update();
-    }
-    std::future::pending().await
 }
 
 /// Lends a sink to one command after the other.
