@@ -47,6 +47,8 @@ enum GuardError {
     Dir { dir: PathBuf, source: io::Error },
     #[error("cannot make the console log {name:?}")]
     Console { name: String, source: io::Error },
+    #[error("cannot take room for the record of the machine's end")]
+    Room(#[source] io::Error),
     #[error("cannot prepare this process to guard another")]
     Prepare(#[source] io::Error),
     #[error(transparent)]
@@ -71,6 +73,7 @@ pub(crate) fn run() -> ExitCode {
 struct Guard {
     spec: GuardSpec,
     life: Option<Life>,
+    room: report::Room,
     watch: watch::Watch,
 }
 
@@ -96,6 +99,7 @@ fn start() -> Result<Guard, GuardError> {
         .map_err(|source| GuardError::Dir { dir: spec.dir.clone(), source })?;
     let log = console::ConsoleWriter::create(&spec.console)
         .map_err(|source| GuardError::Console { name: spec.console.clone(), source })?;
+    let room = report::Room::take().map_err(GuardError::Room)?;
     let started = child::start(&spec)?;
     // A socket that nobody accepts on any more has to refuse whoever connects.
     drop(passed);
@@ -104,17 +108,17 @@ fn start() -> Result<Guard, GuardError> {
         landlock: started.seen_to_be_denied,
     });
     let watch = watch::Watch::new(started.process, log, events).map_err(GuardError::Prepare)?;
-    Ok(Guard { spec, life, watch })
+    Ok(Guard { spec, life, room, watch })
 }
 
 impl Guard {
     fn stand(self) -> ExitCode {
-        let Self { spec, life, watch } = self;
+        let Self { spec, life, room, watch } = self;
         if let Err(error) = confine(&spec) {
             tracing::warn!(error, "the guard itself runs unconfined");
         }
         let (exit, life) = watch.until_exit(life);
-        if let Err(error) = report::keep(&exit) {
+        if let Err(error) = room.keep(&exit) {
             tracing::warn!(%error, "the exit of the machine was not recorded");
         }
         report::send(&GuardReport::Exited(exit));

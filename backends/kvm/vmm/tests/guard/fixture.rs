@@ -24,6 +24,15 @@ pub(crate) struct Fixture {
     script: String,
 }
 
+/// A file system that is there as long as this.
+pub(crate) struct SmallDisk(PathBuf);
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
 impl Fixture {
     /// A run directory for a child that runs `script` in a shell.
     pub(crate) fn new(script: &str) -> Self {
@@ -35,6 +44,23 @@ impl Fixture {
 
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
+    }
+
+    /// Has the run directory be a file system of its own, as these options say, where this
+    /// test may make one.
+    pub(crate) fn small_disk(&self, options: &str) -> Option<SmallDisk> {
+        let made = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", options, "none"])
+            .arg(&self.dir)
+            .output()
+            .unwrap();
+        if !made.status.success() {
+            eprintln!("SKIP: nothing can be mounted");
+            let required = std::env::var("MICROAGENT_REQUIRE").unwrap_or_default();
+            assert!(!["root", "all"].iter().any(|r| required.contains(r)), "{made:?}");
+            return None;
+        }
+        Some(SmallDisk(self.dir.clone()))
     }
 
     pub(crate) fn spec(&self, attached: bool, remove: &[&Path]) -> GuardSpec {

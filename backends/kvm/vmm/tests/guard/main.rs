@@ -42,6 +42,34 @@ fn how_a_child_ended_is_reported_and_kept() {
 }
 
 #[test]
+fn an_end_is_kept_where_the_disk_is_full() {
+    let fixture = Fixture::new("while echo 0123456789; do :; done >fill 2>&1; exit 7");
+    let Some(_disk) = fixture.small_disk("size=256k") else { return };
+    let mut guard = fixture.detached();
+    guard.started();
+    assert_eq!(guard.exited().code, Some(7));
+    assert!(guard.end().success());
+    assert!(fs::write(fixture.dir().join("more"), [0; 4096]).is_err());
+    let kept = fs::read(fixture.dir().join(EXIT_FILE)).unwrap();
+    assert_eq!(serde_json::from_slice::<ChildExit>(&kept).unwrap().code, Some(7));
+}
+
+#[test]
+fn without_room_for_its_end_nothing_begins() {
+    let fixture = Fixture::new("exit 0");
+    let Some(_disk) = fixture.small_disk("size=8k") else { return };
+    let mut guard = fixture.spawn(false);
+    guard.give(&fixture.spec(false, &[]));
+    match guard.report() {
+        Some(GuardReport::Failed { message }) => {
+            assert!(message.contains("room for the record"), "{message}");
+            assert!(message.contains("space left"), "{message}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn the_end_of_the_life_pipe_kills_and_removes() {
     let fixture = Fixture::new("mkdir -p deep/er; echo up; sleep 1000 & wait");
     let other = fixture.dir().with_file_name("disk");
