@@ -171,9 +171,9 @@ pub(crate) struct RunArgs {
     /// Shell words that replace the image's entrypoint and clear its default arguments
     #[arg(long, value_name = "COMMAND")]
     pub(crate) entrypoint: Option<String>,
-    /// The guest's shell for --exec and --setup
-    #[arg(long, value_name = "PATH", default_value = "/bin/sh")]
-    pub(crate) shell: String,
+    /// The guest's shell for --exec and --setup [default: /bin/sh]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) shell: Option<String>,
     /// The guest's host name [default: made of the workspace's name]
     #[arg(long, value_name = "NAME", allow_hyphen_values = true)]
     pub(crate) hostname: Option<String>,

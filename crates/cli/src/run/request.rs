@@ -16,6 +16,9 @@ use crate::args::{Global, Pull, RunArgs};
 use crate::failure::Failure;
 use crate::{quantity, umask};
 
+/// The shell of a guest for which none is named.
+const SHELL: &str = "/bin/sh";
+
 /// Longest environment file that is read, in bytes.
 const MAX_ENV_FILE: u64 = 1 << 20;
 
@@ -52,7 +55,7 @@ fn made_of(
 ) -> Result<RunRequest, Failure> {
     check_platform(args.platform.as_deref())?;
     check_mke2fs(args.mke2fs.as_deref())?;
-    check_absolute("--shell", Some(&args.shell))?;
+    check_absolute("--shell", args.shell.as_deref())?;
     check_absolute("--workdir", args.workdir.as_deref())?;
     check_hostname(args.hostname.as_deref())?;
     let name = match &args.name {
@@ -81,7 +84,7 @@ fn made_of(
         env: environment(args)?,
         user: args.user.clone(),
         workdir: args.workdir.clone(),
-        shell: args.shell.clone(),
+        shell: args.shell.clone().unwrap_or_else(|| SHELL.to_owned()),
         hostname: args.hostname.clone(),
         name,
         keep: args.keep,

@@ -47,6 +47,8 @@ pub(crate) struct WorkspaceFile {
     disks: Vec<String>,
     /// As `--bundle`.
     bundles: Vec<String>,
+    /// As `--volume`.
+    volumes: Vec<String>,
     /// As `--output`.
     outputs: Vec<String>,
 }
@@ -128,6 +130,7 @@ fn put(args: &mut CreateArgs, file: WorkspaceFile) {
         mediation,
         disks,
         bundles,
+        volumes,
         outputs,
     } = file;
     let CreateArgs { run, rootfs, restart: wanted, file: _ } = args;
@@ -141,9 +144,7 @@ fn put(args: &mut CreateArgs, file: WorkspaceFile) {
     if run.exec.is_none() && run.positional.is_empty() {
         run.entrypoint = run.entrypoint.take().or(entrypoint);
     }
-    if let Some(shell) = shell.filter(|_| run.shell == "/bin/sh") {
-        run.shell = shell;
-    }
+    run.shell = run.shell.take().or(shell);
     run.hostname = run.hostname.take().or(hostname);
     if run.setup.is_empty() {
         run.setup = setup;
@@ -165,6 +166,7 @@ fn put(args: &mut CreateArgs, file: WorkspaceFile) {
     let lists = [
         (&mut run.disks.disk, disks),
         (&mut run.disks.bundle, bundles),
+        (&mut run.disks.volume, volumes),
         (&mut run.disks.output, outputs),
     ];
     for (flags, file) in lists {
@@ -223,6 +225,75 @@ mod tests {
         assert_eq!((args.run.cpus, args.run.memory.as_deref()), (Some(1), Some("256")));
         assert_eq!(args.restart, Some(Restart::Always));
         assert_eq!(args.run.mediation.as_deref(), Some("5=h:1"));
+    }
+
+    /// What a file says, and flags that say the same.
+    const SAME: [(&str, &str); 21] = [
+        ("name: box", "--name box"),
+        ("image: i:1", "--image i:1"),
+        ("profile: tiny", "--profile tiny"),
+        ("restart: never", "--restart never"),
+        ("restart: on-failure", "--restart on-failure"),
+        ("restart: always", "--restart always"),
+        ("entrypoint: a 'b c'", "--entrypoint \"a 'b c'\""),
+        ("shell: /bin/ash", "--shell /bin/ash"),
+        ("hostname: h", "--hostname h"),
+        ("setup: [a b, c]", "--setup 'a b' --setup c"),
+        ("env: {A: b, C: 'd e'}", "--env A=b --env 'C=d e'"),
+        (
+            "resources: {memory_mib: 256, cpus: 1, size_mib: 900}",
+            "--memory 256 --cpus 1 --size-mib 900",
+        ),
+        ("network: {mode: isolated}", "--network isolated"),
+        (
+            "network: {mode: user, publish: ['80:80', '53:53/udp']}",
+            "--network user -p 80:80 -p 53:53/udp",
+        ),
+        ("mediation: {port: 5, target: 'h:1'}", "--mediation 5=h:1"),
+        ("mediation: {port: 5, target: 'h:1,listen', required: true}", "--mediation 5=h:1,listen"),
+        (
+            "mediation: {port: 5, target: 'h:1', required: false}",
+            "--mediation 5=h:1 --mediation-optional",
+        ),
+        ("disks: ['a=b:/c:ro']", "--disk a=b:/c:ro"),
+        ("bundles: ['a=b:/c:ro', 'd=e:/f:rw']", "--bundle a=b:/c:ro --bundle d=e:/f:rw"),
+        ("volumes: ['a:/b', 'c:/d:ro']", "--volume a:/b --volume c:/d:ro"),
+        ("outputs: ['a=/b']", "--output a=/b"),
+    ];
+
+    fn created(line: &str) -> CreateArgs {
+        let words = shell_words::split(line).unwrap();
+        let words = ["microagent", "create"].into_iter().map(str::to_owned).chain(words);
+        match Cli::try_parse_from(words).unwrap().command {
+            Command::Create(args) => *args,
+            _ => panic!("not create"),
+        }
+    }
+
+    #[test]
+    fn every_key_says_what_its_flag_does_and_the_flag_goes_over_it() {
+        for (text, flags) in SAME {
+            let mut args = created("");
+            put(&mut args, parse(text).unwrap());
+            assert_eq!(format!("{args:?}"), format!("{:?}", created(flags)), "{text}");
+            // What is said twice is not said otherwise.
+            let mut args = created(flags);
+            put(&mut args, parse(text).unwrap());
+            if !text.starts_with("env") {
+                assert_eq!(format!("{args:?}"), format!("{:?}", created(flags)), "{text} {flags}");
+            }
+        }
+        let schema = serde_json::to_value(schemars::schema_for!(WorkspaceFile)).unwrap();
+        for key in schema["properties"].as_object().unwrap().keys() {
+            assert!(SAME.iter().any(|(text, _)| text.starts_with(&format!("{key}:"))), "{key}");
+        }
+    }
+
+    #[test]
+    fn the_shell_of_a_flag_counts_even_if_it_is_the_default() {
+        let mut args = created("--shell /bin/sh");
+        put(&mut args, parse("shell: /bin/bash").unwrap());
+        assert_eq!(args.run.shell.as_deref(), Some("/bin/sh"));
     }
 
     #[test]
