@@ -91,6 +91,7 @@ fn capabilities(
         architectures: vec![Arch::X86_64],
         features: features.into_iter().filter(|(_, has)| *has).map(|(f, _)| f).collect(),
         remedies: BTreeMap::from_iter(remedy),
+        cautions: BTreeMap::new(),
         limits: Limits {
             vcpus: MAX_VCPUS,
             memory: memory().min(MAX_MEMORY),

@@ -45,6 +45,7 @@ impl FakeBackend {
                 Feature::ReadOnlyDisk,
             ]),
             remedies: Default::default(),
+            cautions: Default::default(),
             limits: Limits { vcpus: 1, memory: MAX_MEMORY, virtio_slots: None, disks: MAX_DISKS },
             acceleration: Acceleration::Emulated { evidence: "guests are shell scripts".into() },
             power_off: PowerOff::Acpi,

@@ -73,6 +73,7 @@ fn capabilities(acceleration: Acceleration, passt: Option<&Path>) -> Capabilitie
         architectures: vec![Arch::X86_64],
         features: FEATURES.iter().copied().chain(passt.map(|_| Feature::UserNet)).collect(),
         remedies: BTreeMap::from_iter(remedy),
+        cautions: BTreeMap::new(),
         limits: Limits {
             vcpus: MAX_VCPUS.into(),
             memory: memory().min(MiB(MAX_MEMORY_MIB)),

@@ -5,7 +5,7 @@ use std::path::Path;
 use microagent_backend::RunDir;
 use microagent_guarded::{files_of_program, max_file_size};
 use microagent_machine::{Access, Boot, MachineSpec};
-use microagent_vmm_protocol::Confinement;
+use microagent_vmm_protocol::{Confinement, Tcp};
 
 /// What the monitor at `program` may do for this machine. It narrows that further by itself
 /// once it has opened what it needs.
@@ -22,5 +22,11 @@ pub(crate) fn confinement(
     read.extend(disks(Access::ReadOnly));
     let mut write = vec![dir.path().to_owned(), "/dev/kvm".into()];
     write.extend(disks(Access::ReadWrite));
-    Confinement { read, write, max_file_size: max_file_size(spec), landlock_optional: true }
+    Confinement {
+        read,
+        write,
+        max_file_size: max_file_size(spec),
+        landlock_optional: true,
+        tcp: Tcp::Denied,
+    }
 }

@@ -12,6 +12,8 @@ use microagent_vmm_protocol::FIRST_PASSED_FD;
 use serde_json::json;
 
 use crate::files;
+use crate::options::WayOut;
+use crate::slirp;
 
 /// What the backend adds to the guest's arguments: the console, and a reset at the end of
 /// everything, since a reset is what makes QEMU exit. Disks and other devices are announced
@@ -39,6 +41,8 @@ pub(crate) struct Facts {
     pub(crate) kvm: bool,
     /// Whether this QEMU can filter its own system calls.
     pub(crate) sandbox: bool,
+    /// The guest's way to a network.
+    pub(crate) way_out: WayOut,
 }
 
 /// The arguments, without the program's name. Sockets are named relative to the run
@@ -78,8 +82,12 @@ pub(crate) fn argv(spec: &MachineSpec, boot: &Boot, facts: &Facts) -> Result<Vec
         args.pair("-chardev", format!("socket,id=vsock,path={}", files::VHOST));
         args.pair("-device", "vhost-user-vsock-device,chardev=vsock");
     }
-    if net.is_some() {
-        args.pair("-netdev", format!("stream,id=net,addr.type=fd,addr.str={NET_FD}"));
+    if let Some(net) = net {
+        let netdev = match facts.way_out {
+            WayOut::Passt => format!("stream,id=net,addr.type=fd,addr.str={NET_FD}"),
+            WayOut::Slirp => slirp::netdev(net),
+        };
+        args.pair("-netdev", netdev);
         let mac = UserNet::MAC.map(|byte| format!("{byte:02x}")).join(":");
         args.pair("-device", format!("virtio-net-device,netdev=net,mac={mac},{NET_WITHOUT}"));
     }
@@ -217,12 +225,18 @@ mod tests {
 
     #[test]
     fn the_smallest_machine() {
-        insta::assert_snapshot!(lines(&smallest(), Facts { kvm: false, sandbox: false }));
+        insta::assert_snapshot!(lines(
+            &smallest(),
+            Facts { kvm: false, sandbox: false, way_out: WayOut::Passt }
+        ));
     }
 
     #[test]
     fn everything_at_once() {
-        insta::assert_snapshot!(lines(&whole(), Facts { kvm: true, sandbox: true }));
+        insta::assert_snapshot!(lines(
+            &whole(),
+            Facts { kvm: true, sandbox: true, way_out: WayOut::Passt }
+        ));
     }
 
     #[test]
@@ -230,7 +244,7 @@ mod tests {
         let check = |path: &Path, expect: &str| {
             let mut spec = whole();
             spec.disks[0].path = path.to_owned();
-            let facts = Facts { kvm: false, sandbox: true };
+            let facts = Facts { kvm: false, sandbox: true, way_out: WayOut::Passt };
             let error = argv(&spec, &boot(), &facts).unwrap_err();
             assert_eq!(error.kind, ErrorKind::Usage);
             assert!(error.message.contains(expect), "{error}");

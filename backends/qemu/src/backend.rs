@@ -8,9 +8,7 @@ use microagent_backend::{
     Acceleration, Backend, Capabilities, Error, ErrorKind, IsolationPlan, Lifetime, Limits,
     Machine, PowerOff, Result, RunDir,
 };
-use microagent_guarded::{
-    INSTALL_PASST, KvmProbe, absolute_dir, admitted, landlock_works, locate_passt, memory,
-};
+use microagent_guarded::{KvmProbe, absolute_dir, admitted, landlock_works, locate_passt, memory};
 use microagent_machine::{Arch, Feature, MachineSpec};
 
 use crate::acceleration::decide;
@@ -21,7 +19,8 @@ use crate::identify::Identity;
 use crate::limits::{MAX_MEMORY, MAX_VCPUS, VIRTIO_SLOTS};
 use crate::locate::locate;
 use crate::machine::QemuMachine;
-use crate::{QemuOptions, QemuVersion};
+use crate::options::WayOut;
+use crate::{QemuOptions, QemuVersion, slirp};
 
 /// The name by which users choose it.
 pub(crate) const NAME: &str = "qemu";
@@ -55,7 +54,8 @@ impl QemuBackend {
         check(&program, &identity)?;
         let acceleration = decide(self.options.accel, &self.kvm, vmm).await?;
         let passt = locate_passt().ok();
-        Ok(Found { program, identity, passt, acceleration })
+        let way_out = self.options.way_out;
+        Ok(Found { program, identity, way_out, passt, acceleration })
     }
 }
 
@@ -63,15 +63,22 @@ impl QemuBackend {
 struct Found {
     program: PathBuf,
     identity: Identity,
+    way_out: WayOut,
     passt: Option<PathBuf>,
     acceleration: Acceleration,
 }
 
 impl Found {
     fn capabilities(&self) -> Capabilities {
-        let Identity { version, microvm: _, sandbox, block, vsock, net, rng } = self.identity;
-        let user_net = net && self.passt.is_some();
-        let remedy = (net && !user_net).then(|| (Feature::UserNet, INSTALL_PASST.to_owned()));
+        let Identity { version, microvm: _, sandbox, block, vsock, net, slirp, rng } =
+            self.identity;
+        let (has_way_out, remedy, caution) = match self.way_out {
+            WayOut::Passt => (self.passt.is_some(), slirp::instead_of_passt(), None),
+            WayOut::Slirp => (slirp, slirp::ABSENT.to_owned(), Some(slirp::CAUTION.to_owned())),
+        };
+        let user_net = net && has_way_out;
+        let remedy = (net && !user_net).then_some((Feature::UserNet, remedy));
+        let caution = caution.filter(|_| user_net).map(|text| (Feature::UserNet, text));
         let features = [
             (Feature::BootVmlinux, true),
             (Feature::BootBzimage, true),
@@ -91,6 +98,7 @@ impl Found {
             architectures: vec![Arch::X86_64],
             features: features.into_iter().filter(|(_, has)| *has).map(|(f, _)| f).collect(),
             remedies: BTreeMap::from_iter(remedy),
+            cautions: BTreeMap::from_iter(caution),
             limits: Limits {
                 vcpus: MAX_VCPUS,
                 memory: memory().min(MAX_MEMORY),
@@ -110,7 +118,11 @@ impl Found {
     }
 
     fn facts(&self) -> Facts {
-        Facts { kvm: self.acceleration.is_real(), sandbox: self.identity.sandbox }
+        Facts {
+            kvm: self.acceleration.is_real(),
+            sandbox: self.identity.sandbox,
+            way_out: self.way_out,
+        }
     }
 }
 
@@ -135,7 +147,7 @@ impl Backend for QemuBackend {
         let parts = Parts {
             vmm: &self.options.monitor,
             program: &found.program,
-            passt: found.passt.as_deref(),
+            passt: found.passt.as_deref().filter(|_| found.way_out == WayOut::Passt),
             facts: found.facts(),
         };
         Ok(Box::new(build(&parts, spec, boot, &absolute_dir(dir)?, lifetime).await?))

@@ -68,7 +68,7 @@ pub(crate) async fn build(
         attached: life.is_attached(),
         remove: life.remove(),
         console: files::CONSOLE.into(),
-        confinement: confinement(parts.program, spec, boot, dir, parts.facts.kvm),
+        confinement: confinement(parts.program, spec, boot, dir, &parts.facts),
         pass: fds.len() as u8, // fewer than it has slots for devices
         events: None,
     };

@@ -5,7 +5,11 @@ use std::path::{Path, PathBuf};
 use microagent_backend::RunDir;
 use microagent_guarded::{files_of_program, max_file_size};
 use microagent_machine::{Access, Boot, MachineSpec};
-use microagent_vmm_protocol::Confinement;
+use microagent_vmm_protocol::{Confinement, Tcp};
+
+use crate::argv::Facts;
+use crate::options::WayOut;
+use crate::slirp;
 
 /// What a QEMU of the distribution has beside its libraries: modules and firmware.
 const SYSTEM: &[&str] = &["/usr/share/qemu", "/usr/share/seabios"];
@@ -20,7 +24,7 @@ pub(crate) fn confinement(
     spec: &MachineSpec,
     boot: &Boot,
     dir: &RunDir,
-    kvm: bool,
+    facts: &Facts,
 ) -> Confinement {
     let disks =
         |access| spec.disks.iter().filter(move |d| d.access == access).map(|d| d.path.clone());
@@ -30,6 +34,14 @@ pub(crate) fn confinement(
     read.extend(disks(Access::ReadOnly));
     let mut write = vec![dir.path().to_owned(), LOCK_PROBE.into()];
     write.extend(disks(Access::ReadWrite));
-    write.extend(kvm.then(|| "/dev/kvm".into()));
-    Confinement { read, write, max_file_size: max_file_size(spec), landlock_optional: true }
+    write.extend(facts.kvm.then(|| "/dev/kvm".into()));
+    let is_way_out = spec.net.is_some() && facts.way_out == WayOut::Slirp;
+    read.extend(is_way_out.then(|| slirp::RESOLVER.into()));
+    Confinement {
+        read,
+        write,
+        max_file_size: max_file_size(spec),
+        landlock_optional: true,
+        tcp: if is_way_out { Tcp::Anywhere } else { Tcp::Denied },
+    }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Identity {
     pub(crate) vsock: bool,
     /// Whether it has a device for a network.
     pub(crate) net: bool,
+    /// Whether it has a user network of its own.
+    pub(crate) slirp: bool,
     /// Whether it has a device for entropy.
     pub(crate) rng: bool,
 }
@@ -43,13 +45,14 @@ pub async fn identify(path: &Path) -> Result<Option<QemuVersion>> {
 /// Asks a program that is said to be QEMU for all that is to be known of it.
 pub(crate) async fn interrogate(path: &Path) -> Result<Option<Identity>> {
     let Some(version) = identify(path).await? else { return Ok(None) };
-    let (machines, sandbox, block, vsock, net, rng) = tokio::try_join!(
+    let (machines, sandbox, block, vsock, net, netdevs, rng) = tokio::try_join!(
         ask(path, &["-machine", "help"]),
         // Options are read in order: this gets to `-version` where the first is known.
         ask(path, &["-sandbox", "on", "-version"]),
         has_device(path, "virtio-blk-device"),
         has_device(path, "vhost-user-vsock-device"),
         has_device(path, "virtio-net-device"),
+        ask(path, &["-machine", "none", "-netdev", "help"]),
         has_device(path, "virtio-rng-device"),
     )?;
     Ok(Some(Identity {
@@ -59,6 +62,7 @@ pub(crate) async fn interrogate(path: &Path) -> Result<Option<Identity>> {
         block,
         vsock,
         net,
+        slirp: netdevs.text.lines().any(|line| line == "user"),
         rng,
     }))
 }

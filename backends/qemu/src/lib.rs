@@ -25,9 +25,10 @@ mod machine;
 mod options;
 mod qmp;
 mod ready;
+mod slirp;
 mod version;
 
 pub use backend::QemuBackend;
 pub use identify::identify;
-pub use options::{Accel, QemuOptions};
+pub use options::{Accel, QemuOptions, WayOut};
 pub use version::QemuVersion;

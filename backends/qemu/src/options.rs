@@ -11,6 +11,8 @@ pub struct QemuOptions {
     pub program: Option<PathBuf>,
     /// How guest code is to be run.
     pub accel: Accel,
+    /// The guest's way to a network.
+    pub way_out: WayOut,
     /// The program `microagent-vmm`, an absolute path.
     pub monitor: PathBuf,
     /// An existing directory in which to remember what a QEMU can do, so that it is asked
@@ -30,8 +32,18 @@ pub enum Accel {
     Tcg,
 }
 
+/// The guest's way to a network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WayOut {
+    /// passt, behind a gateway that keeps the host's loopback back.
+    #[default]
+    Passt,
+    /// QEMU's own user network, which keeps nothing back.
+    Slirp,
+}
+
 /// All options with their values, for messages.
-const KNOWN: &str = "known are: accel=auto|kvm|tcg";
+const KNOWN: &str = "known are: accel=auto|kvm|tcg, net=passt|slirp";
 
 impl QemuOptions {
     /// Reads what stands after the colon in `qemu:accel=tcg`: pairs separated by commas,
@@ -41,23 +53,26 @@ impl QemuOptions {
     /// `Usage` for what is unknown, with all that is known in the hint.
     pub fn parse_options(text: &str) -> Result<Self> {
         let wrong = |what: String| Error::new(ErrorKind::Usage, what).with_hint(KNOWN);
-        let mut accel = None;
+        let (mut accel, mut way_out) = (None, None);
         for pair in text.split(',').filter(|_| !text.is_empty()) {
             let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-            if key != "accel" {
-                return Err(wrong(format!("qemu has no option '{key}'")));
-            }
-            let chosen = match value {
-                "auto" => Accel::Auto,
-                "kvm" => Accel::Kvm,
-                "tcg" => Accel::Tcg,
-                _ => return Err(wrong(format!("'{value}' is no value of qemu's option 'accel'"))),
+            let given_before = match (key, value) {
+                ("accel", "auto") => accel.replace(Accel::Auto).is_some(),
+                ("accel", "kvm") => accel.replace(Accel::Kvm).is_some(),
+                ("accel", "tcg") => accel.replace(Accel::Tcg).is_some(),
+                ("net", "passt") => way_out.replace(WayOut::Passt).is_some(),
+                ("net", "slirp") => way_out.replace(WayOut::Slirp).is_some(),
+                ("accel" | "net", _) => {
+                    return Err(wrong(format!("'{value}' is no value of qemu's option '{key}'")));
+                }
+                _ => return Err(wrong(format!("qemu has no option '{key}'"))),
             };
-            if accel.replace(chosen).is_some() {
-                return Err(wrong("qemu's option 'accel' is given twice".into()));
+            if given_before {
+                return Err(wrong(format!("qemu's option '{key}' is given twice")));
             }
         }
-        Ok(Self { accel: accel.unwrap_or_default(), ..Self::default() })
+        let (accel, way_out) = (accel.unwrap_or_default(), way_out.unwrap_or_default());
+        Ok(Self { accel, way_out, ..Self::default() })
     }
 }
 
@@ -67,13 +82,16 @@ mod tests {
 
     #[test]
     fn known_options() {
-        let check = |text: &str, expect| {
-            assert_eq!(QemuOptions::parse_options(text).unwrap().accel, expect, "{text:?}");
+        let check = |text: &str, accel, way_out| {
+            let options = QemuOptions::parse_options(text).unwrap();
+            assert_eq!((options.accel, options.way_out), (accel, way_out), "{text:?}");
         };
-        check("", Accel::Auto);
-        check("accel=auto", Accel::Auto);
-        check("accel=kvm", Accel::Kvm);
-        check("accel=tcg", Accel::Tcg);
+        check("", Accel::Auto, WayOut::Passt);
+        check("accel=auto", Accel::Auto, WayOut::Passt);
+        check("accel=kvm", Accel::Kvm, WayOut::Passt);
+        check("accel=tcg", Accel::Tcg, WayOut::Passt);
+        check("net=passt", Accel::Auto, WayOut::Passt);
+        check("net=slirp,accel=tcg", Accel::Tcg, WayOut::Slirp);
     }
 
     #[test]
@@ -89,5 +107,7 @@ mod tests {
         check("accel=xen", "'xen' is no value of qemu's option 'accel'");
         check("accel=kvm,accel=tcg", "qemu's option 'accel' is given twice");
         check("accel=kvm,", "qemu has no option ''");
+        check("net=tap", "'tap' is no value of qemu's option 'net'");
+        check("net=slirp,net=passt", "qemu's option 'net' is given twice");
     }
 }

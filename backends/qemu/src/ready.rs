@@ -13,6 +13,7 @@ use crate::build::VSOCK;
 use crate::files;
 use crate::limits::REPLY_WITHIN;
 use crate::qmp::Session;
+use crate::slirp;
 
 /// A QEMU that has built its machine.
 pub(crate) struct Ready {
@@ -103,6 +104,10 @@ fn refused(exit: &ChildExit) -> Error {
     } else {
         (ErrorKind::Crashed, None)
     };
+    if let Some(what) = slirp::closed_port(&words) {
+        let hint = "choose another: it is in use, or not this user's or this host's";
+        return Error::new(ErrorKind::Conflict, what).with_hint(hint);
+    }
     let error = Error::new(kind, format!("qemu ended before the guest ran: {}", in_words(exit)));
     hint.into_iter().fold(error, Error::with_hint)
 }

@@ -51,6 +51,7 @@ async fn kvm_is_used_where_its_guest_was_run_by_the_processor() {
             accel,
             monitor: monitor.clone(),
             cache_dir: Some(cache.path().to_owned()),
+            ..QemuOptions::default()
         });
         backend.probe().await.map(|capabilities| capabilities.acceleration)
     };

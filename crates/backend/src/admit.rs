@@ -111,6 +111,7 @@ mod tests {
             architectures: vec![Arch::X86_64],
             features: BTreeSet::from([Feature::Console, Feature::Disk, Feature::Vsock]),
             remedies: BTreeMap::from([(Feature::UserNet, "install it".to_owned())]),
+            cautions: BTreeMap::new(),
             limits: Limits { vcpus: 4, memory: MiB(1024), virtio_slots: Some(4), disks: 8 },
             acceleration: Acceleration::Emulated { evidence: "test".into() },
             power_off: PowerOff::Reset,

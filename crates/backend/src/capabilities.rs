@@ -22,6 +22,9 @@ pub struct Capabilities {
     /// What to do for a feature that it could offer and cannot here: install a program, say.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub remedies: BTreeMap<Feature, String>,
+    /// What whoever uses a feature that it offers must know: less protection, say.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cautions: BTreeMap<Feature, String>,
     /// How much of it.
     pub limits: Limits,
     /// How guest code is run.

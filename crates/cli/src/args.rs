@@ -237,8 +237,8 @@ pub(crate) struct RunArgs {
     /// 127.0.0.1 unless given; repeatable
     #[arg(long, short, value_name = "PORTS")]
     pub(crate) publish: Vec<String>,
-    /// Backend: auto, kvm, cloud-hypervisor, qemu[:accel=kvm|tcg], or the path of a hypervisor,
-    /// a plugin (*.so) or a supervisor executable
+    /// Backend: auto, kvm, cloud-hypervisor, qemu[:accel=kvm|tcg,net=slirp], or the path of a
+    /// hypervisor, a plugin (*.so) or a supervisor executable
     #[arg(long, value_name = "WHAT", env = "MICROAGENT_SUPERVISOR")]
     pub(crate) supervisor: Vec<String>,
     /// When to ask the registry

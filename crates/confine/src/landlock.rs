@@ -16,8 +16,8 @@ use landlock::{
 /// The newest rights that are known here; a kernel that knows fewer enforces fewer.
 const ABI_KNOWN: ABI = ABI::V9;
 
-/// What remains allowed. Everything else that Landlock governs is denied: other files, TCP,
-/// abstract sockets and, if so chosen, signals to processes outside.
+/// What remains allowed. Everything else that Landlock governs is denied: other files,
+/// abstract sockets and, unless so chosen, TCP and signals to processes outside.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     /// Files, and directories with all below them, that may be read and run.
@@ -29,6 +29,18 @@ pub struct Rules {
     pub remove: Vec<PathBuf>,
     /// Which processes may be signalled.
     pub signals: Signals,
+    /// Whether TCP may be used.
+    pub tcp: Tcp,
+}
+
+/// Whether TCP ports may be opened and connected to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Tcp {
+    /// None.
+    #[default]
+    Denied,
+    /// All that the system allows.
+    Anywhere,
 }
 
 /// Which processes may be signalled.
@@ -76,12 +88,15 @@ impl Ruleset {
     /// See [`LandlockError`]. A kernel without Landlock is not an error, see
     /// [`Ruleset::is_supported`].
     pub fn new(rules: &Rules) -> Result<Self, LandlockError> {
-        let Rules { read, write, remove, signals } = rules;
+        let Rules { read, write, remove, signals, tcp } = rules;
         let ruleset = Builder::default()
             .handle_access(AccessFs::from_all(ABI_KNOWN))?
-            .handle_access(AccessNet::from_all(ABI_KNOWN))?
-            .scope(scopes(*signals))?
-            .create()?;
+            .scope(scopes(*signals))?;
+        let ruleset = match tcp {
+            Tcp::Denied => ruleset.handle_access(AccessNet::from_all(ABI_KNOWN))?,
+            Tcp::Anywhere => ruleset,
+        };
+        let ruleset = ruleset.create()?;
         let ruleset = allow(ruleset, read, readable())?;
         let ruleset = allow(ruleset, write, writable())?;
         let ruleset = allow(ruleset, remove, removable())?;
@@ -229,6 +244,15 @@ mod tests {
         confined(&rules, move || {
             assert!(std::fs::write(&one, "new").is_ok());
             assert!(std::fs::read(&two).is_err());
+        });
+    }
+
+    #[test]
+    fn tcp_can_be_allowed() {
+        let rules = Rules { tcp: Tcp::Anywhere, ..Rules::default() };
+        confined(&rules, || {
+            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+            assert!(std::net::TcpStream::connect(listener.local_addr().unwrap()).is_ok());
         });
     }
 

@@ -9,6 +9,6 @@ mod landlock;
 mod limits;
 mod seccomp;
 
-pub use crate::landlock::{LandlockError, Rules, Ruleset, Signals};
+pub use crate::landlock::{LandlockError, Rules, Ruleset, Signals, Tcp};
 pub use crate::limits::{Limits, forbid_new_privileges};
 pub use crate::seccomp::{Filter, NoFilter};

@@ -90,6 +90,7 @@ mod tests {
             architectures: vec![Arch::X86_64],
             features: BTreeSet::from([Feature::Console, Feature::Disk]),
             remedies: Default::default(),
+            cautions: Default::default(),
             limits: Limits { vcpus: 1, memory: MiB(64), virtio_slots: None, disks: 1 },
             acceleration: Acceleration::Nested { evidence: "test".into() },
             power_off: PowerOff::Reset,

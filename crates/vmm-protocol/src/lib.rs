@@ -146,6 +146,19 @@ pub struct Confinement {
     pub max_file_size: u64,
     /// Whether to go on where the kernel knows no Landlock; otherwise that is an error.
     pub landlock_optional: bool,
+    /// Whether it may use TCP.
+    pub tcp: Tcp,
+}
+
+/// Whether a hypervisor may open TCP ports and connect to them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Tcp {
+    /// It has its network, if any, from another process.
+    #[default]
+    Denied,
+    /// It is the guest's way out itself.
+    Anywhere,
 }
 
 /// A line on a guard's standard output.

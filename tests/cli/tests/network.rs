@@ -206,6 +206,44 @@ fn without_passt_there_is_no_user_network() {
     run(&["--network", "isolated"]).code(0).prints("ran\n");
 }
 
+#[test]
+fn qemu_s_own_network_needs_no_passt_and_is_warned_of() {
+    let (Some(sandbox), Some(image)) = (Sandbox::new(), plain()) else { return };
+    let setting = sandbox.setting();
+    if setting.backend() != "qemu" {
+        return eprintln!("SKIP: net=slirp: only QEMU has it");
+    }
+    let servers = format!("{}\n{}", server("127.0.0.1:8081"), server("198.51.100.1:81"));
+    let Some(host) = HostNet::start(&[], &servers) else { return };
+    host.listens("tcp", 81);
+    host.listens("tcp", 8081);
+    let programs = sandbox.file("programs");
+    fs::create_dir(&programs).unwrap();
+    symlink(&setting.qemu, programs.join("qemu-system-x86_64")).unwrap();
+    let enter: Vec<_> = host.enter().into_iter().chain(["env".into()]).collect();
+    let enter = [enter, vec![format!("PATH={}", programs.display()).into()]].concat();
+    let supervisor = format!("{},net=slirp", setting.supervisor);
+    let run = |flags: &[&str], line: &str| {
+        let run = sandbox.run(flags).args(&["--supervisor", &supervisor]);
+        run.args(&["--image", &image, "--exec", line]).under(&enter)
+    };
+    let line = "mkdir /srv; echo from-the-guest >/srv/file; httpd -p 80 -h /srv
+        wget -q -O - http://198.51.100.1:81/file; echo up; read _; echo done";
+    let mut live = run(&["-i", "-p", "8080:80"], line).reads_later().start();
+    live.wait_for("up\n");
+    let fetched = host.run(&["busybox", "wget", "-q", "-O", "-", "http://127.0.0.1:8080/file"]);
+    assert_eq!(fetched.as_deref(), Ok("from-the-guest\n"));
+    live.close_stdin();
+    let says = ["warning: qemu:net=slirp: the guest reaches the host's loopback"];
+    live.finish().code(0).prints("from-198.51.100.1:81\nup\ndone\n").says(&says);
+    let says = ["port 127.0.0.1:8081/tcp of the host cannot be opened", "hint: choose another"];
+    run(&["-p", "8081:80"], "true").output().refuses(125, &says);
+    // Whoever has no network has nothing to be warned of.
+    let outcome = run(&["--network", "isolated"], "echo ran").output();
+    outcome.code(0).prints("ran\n");
+    assert_eq!(outcome.stderr(), "");
+}
+
 /// The process of this run's passt.
 fn passt(sandbox: &Sandbox, live: &Live) -> i32 {
     let record = sandbox.workspace(live.name()).join("run/machine.json");

@@ -21,7 +21,7 @@ pub(crate) fn wired() -> Vec<Wired> {
 
 fn one(name: &'static str, program: Option<PathBuf>, accel: Accel) -> Wired {
     let backend = monitor().map(|monitor| {
-        let options = QemuOptions { program, accel, monitor, cache_dir: None };
+        let options = QemuOptions { program, accel, monitor, ..QemuOptions::default() };
         Arc::new(QemuBackend::new(options)) as Arc<dyn Backend>
     });
     let (required_as, lacks) = match accel {

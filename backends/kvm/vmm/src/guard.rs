@@ -16,7 +16,7 @@ use std::io::{self, Write};
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
 
-use microagent_confine::{Limits, Rules, Ruleset, Signals, forbid_new_privileges};
+use microagent_confine::{Limits, Rules, Ruleset, Signals, Tcp, forbid_new_privileges};
 use microagent_vmm_protocol::{
     FIRST_PASSED_FD, GuardReport, GuardSpec, LIFE_FD, MAX_EVENT_WORD, MAX_PASSED_FDS,
 };
@@ -145,6 +145,7 @@ fn confine(spec: &GuardSpec) -> Result<(), String> {
         write: vec![spec.dir.clone()],
         remove: parents,
         signals: Signals::Anywhere,
+        tcp: Tcp::Denied,
     };
     let limits = Limits { file_size: console::LONGEST_FILE, open_files: 64 };
     limits.apply().map_err(|e| chain(&e))?;

@@ -6,6 +6,7 @@ use std::process::Command;
 use super::tests::{boot, whole};
 use super::{Facts, argv};
 use crate::locate::locate;
+use crate::options::WayOut;
 
 /// The QEMUs at hand: the one of `PATH` and the one that `MICROAGENT_QEMU10` names.
 fn programs() -> Vec<PathBuf> {
@@ -37,8 +38,9 @@ fn check_properties(properties: &str, help: &str, what: &str) {
 fn all_arguments_are_known() {
     for program in programs() {
         let all = help(&program, &["-help"]);
-        for kvm in [false, true] {
-            let args = argv(&whole(), &boot(), &Facts { kvm, sandbox: true }).unwrap();
+        for (kvm, way_out) in [(false, WayOut::Passt), (true, WayOut::Slirp)] {
+            let facts = Facts { kvm, sandbox: true, way_out };
+            let args = argv(&whole(), &boot(), &facts).unwrap();
             for (index, option) in args.iter().enumerate().filter(|(_, arg)| arg.starts_with('-')) {
                 let known = all.lines().any(|line| line.split_whitespace().next() == Some(option));
                 assert!(known, "{} does not know {option}", program.display());

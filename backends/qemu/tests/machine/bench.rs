@@ -45,6 +45,7 @@ impl Bench {
             accel: Accel::Tcg,
             monitor: monitor.to_owned(),
             cache_dir: Some(top.path().to_owned()),
+            ..QemuOptions::default()
         });
         Bench { backend, top, kernel: kernel.to_owned(), monitor: monitor.to_owned() }
     }

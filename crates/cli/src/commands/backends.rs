@@ -149,11 +149,14 @@ fn yes(yes: bool) -> String {
     if yes { "yes".into() } else { "no".into() }
 }
 
-/// What shows how each runs guests, or why it cannot be used and what to do.
+/// What shows how each runs guests, and what is to be known or to be done about a feature, or why it cannot be used and what to do.
 fn reasons(found: &[Found]) -> String {
     let reason = |one: &Found| match (&one.capabilities, &one.error) {
         (Some(capabilities), _) => {
-            format!("{}: {}", one.supervisor, capabilities.acceleration.evidence())
+            let Capabilities { acceleration, remedies, cautions, .. } = capabilities;
+            let said = |(feature, text): (&Feature, &String)| format!("\n  {feature}: {text}");
+            let said: String = remedies.iter().chain(cautions).map(said).collect();
+            format!("{}: {}{said}", one.supervisor, acceleration.evidence())
         }
         (None, Some(Failure { message, hint, .. })) => {
             let hint = hint.as_ref().map(|hint| format!("\n  hint: {hint}")).unwrap_or_default();

@@ -35,6 +35,7 @@ impl Backend for Probed {
             architectures: vec![Arch::X86_64],
             features: BTreeSet::from([Feature::Console]),
             remedies: Default::default(),
+            cautions: Default::default(),
             limits: Limits { vcpus: 1, memory: self.memory, virtio_slots: None, disks: 0 },
             acceleration: Acceleration::Emulated { evidence: "test".into() },
             power_off: PowerOff::Reset,

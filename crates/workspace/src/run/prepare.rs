@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use microagent_backend::Capabilities;
 use microagent_image::{Image, ImageError, PullPolicy, ResolveOptions, Source, Store};
 use microagent_kernel::{Catalogue, Kernel};
-use microagent_machine::MiB;
+use microagent_machine::{Feature, MiB};
 use microagent_supervisor::{Choice, Reason};
 use serde::Serialize;
 
@@ -107,6 +107,11 @@ impl Flow<'_> {
         self.report.backend_reason = choice.reasons.last().map(|reason| reason.text.clone());
         for Reason { backend, text } in &choice.reasons {
             tracing::info!(backend, reason = text, "supervisor");
+        }
+        if network.for_machine().is_some()
+            && let Some(caution) = choice.capabilities.cautions.get(&Feature::UserNet)
+        {
+            io.progress.note(&format!("warning: {caution}"));
         }
         self.phases.end("choose");
         Ok((mode, choice, network))

@@ -7,8 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-use microagent_confine::{Filter, LandlockError, Limits, Rules, Ruleset};
-use microagent_vmm_protocol::GuardSpec;
+use microagent_confine::{self as confine, Filter, LandlockError, Limits, Rules, Ruleset};
+use microagent_vmm_protocol::{GuardSpec, Tcp};
 use rustix::io::Errno;
 use rustix::pipe::PipeFlags;
 use rustix::process::{Pid, Signal};
@@ -54,6 +54,10 @@ pub(crate) fn start(spec: &GuardSpec) -> Result<Started, ChildError> {
     let rules = Rules {
         read: spec.confinement.read.clone(),
         write: spec.confinement.write.clone(),
+        tcp: match spec.confinement.tcp {
+            Tcp::Denied => confine::Tcp::Denied,
+            Tcp::Anywhere => confine::Tcp::Anywhere,
+        },
         ..Rules::default()
     };
     let ruleset =

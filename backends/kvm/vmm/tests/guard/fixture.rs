@@ -79,6 +79,7 @@ impl Fixture {
                 write: vec![self.dir.clone(), "/dev/null".into()],
                 max_file_size: 10 << 20,
                 landlock_optional: true,
+                ..Confinement::default()
             },
             pass: 0,
             events: None,
