@@ -165,7 +165,8 @@ pub(crate) struct RunArgs {
     /// The image (unless --image is given), then arguments for its entrypoint
     #[arg(trailing_var_arg = true, value_name = "IMAGE|ARG")]
     pub(crate) positional: Vec<String>,
-    /// Run this line before the command; repeatable, the first failure ends the run
+    /// Run this line before the command; repeatable, the first failure ends the run. A workspace
+    /// runs them once, at the first start that they all survive
     #[arg(long, value_name = "COMMAND")]
     pub(crate) setup: Vec<String>,
     /// Shell words that replace the image's entrypoint and clear its default arguments

@@ -271,3 +271,28 @@ fn truncated_kernels_are_refused_or_fail_in_time() {
         outcome.refuses(125, &[]);
     }
 }
+
+#[test]
+fn a_workspace_that_is_not_there_is_125_for_all_commands_but_delete() {
+    let Some(sandbox) = Sandbox::new() else { return };
+    let mut lines: Vec<Vec<&str>> = vec![
+        vec!["exec", "none", "true"],
+        vec!["clone", "none", "copy"],
+        vec!["artifacts", "list", "none"],
+        vec!["artifacts", "get", "none"],
+        vec!["cp", "none:/x", "x"],
+        vec!["cp", "/dev/null", "none:/x"],
+    ];
+    let one = "start connect halt stop kill pause resume restart wait result logs events stats status \
+               inspect";
+    lines.extend(one.split_whitespace().map(|command| vec![command, "none"]));
+    for line in lines {
+        sandbox.call(&line).output().refuses(125, &["there is no workspace 'none'"]);
+        if line[0] == "connect" {
+            continue;
+        }
+        let object = sandbox.call(&["--json"]).args(&line).output().code(125).json();
+        assert_eq!(object["error"]["kind"], "not_found", "{line:?}");
+    }
+    sandbox.call(&["delete", "none"]).output().code(0);
+}

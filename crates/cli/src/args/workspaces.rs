@@ -49,8 +49,9 @@ pub(crate) struct StartArgs {
     /// stays as it is, the others are taken as they are now
     #[arg(long)]
     pub(crate) accept_changes: bool,
-    /// Another backend than its own, this time
-    #[arg(long, value_name = "WHAT", env = "MICROAGENT_SUPERVISOR")]
+    /// Another backend than its own, this time. One that was made with none, which is `auto`,
+    /// takes that of MICROAGENT_SUPERVISOR
+    #[arg(long, value_name = "WHAT")]
     pub(crate) supervisor: Option<String>,
 }
 
