@@ -1,4 +1,9 @@
 //! The command line as it was written.
+//!
+//! Of all commands only the one that is called is made: the whole tree is half a megabyte, which
+//! every call would pay for. So what a command says of itself stands at its variant, structs of
+//! arguments have plain comments, which no help shows, and flags of every command have their place
+//! in the order by number.
 
 mod disks;
 mod measuring;
@@ -29,24 +34,38 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
-/// Flags of every command.
+// Flags of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// Print one JSON object on standard output and nothing else there
-    #[arg(long, global = true)]
+    #[arg(long, global = true, display_order = 900)]
     pub(crate) json: bool,
     /// Where everything is kept [default: ~/.microagent]
-    #[arg(long, global = true, value_name = "PATH", env = "MICROAGENT_STATE_DIR")]
+    #[arg(
+        long,
+        global = true,
+        display_order = 901,
+        value_name = "PATH",
+        env = "MICROAGENT_STATE_DIR"
+    )]
     pub(crate) state_dir: Option<PathBuf>,
     /// No progress
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, display_order = 902)]
     pub(crate) quiet: bool,
     /// Reasons, stages and the guest's console
-    #[arg(long, short, global = true, conflicts_with = "quiet", overrides_with = "verbose")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        display_order = 903,
+        conflicts_with = "quiet",
+        overrides_with = "verbose"
+    )]
     pub(crate) verbose: bool,
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum Command {
     /// Run a command from an image in a microVM of its own
     Run(Box<RunArgs>),
@@ -152,7 +171,7 @@ pub(crate) enum Command {
     },
 }
 
-/// Arguments of `run`.
+// Arguments of `run`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = RUN_HELP)]
 pub(crate) struct RunArgs {
@@ -285,6 +304,7 @@ pub(crate) enum Pull {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ImageCommand {
     /// Fetch an image
     Pull {
@@ -306,6 +326,7 @@ pub(crate) enum ImageCommand {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum RootfsCommand {
     /// Build a root disk from an image: same digest and flags, same bytes
     Build(RootfsBuildArgs),
@@ -343,6 +364,7 @@ pub(crate) struct RootfsBuildArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum KernelCommand {
     /// List the kernels that are here
     #[command(visible_alias = "ls")]

@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write};
 use comfy_table::{Table, presets};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::LevelFilter;
 
 use crate::args::Global;
 use crate::terminal;
@@ -45,18 +46,18 @@ fn colours() -> bool {
 }
 
 /// Log on standard error: nothing but errors, all that explains with `--verbose`, and
-/// whatever `MICROAGENT_LOG` asks for.
+/// whatever `MICROAGENT_LOG` asks for, whose language takes time to set up.
 pub(crate) fn start_logging(global: &Global) {
-    let level = if global.verbose { "info" } else { "error" };
-    let filter =
-        EnvFilter::try_from_env("MICROAGENT_LOG").unwrap_or_else(|_| EnvFilter::new(level));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let level = if global.verbose { LevelFilter::INFO } else { LevelFilter::ERROR };
+    let log = tracing_subscriber::fmt()
         .with_writer(io::stderr)
         .with_ansi(colours())
         .with_target(false)
-        .without_time()
-        .init();
+        .without_time();
+    match EnvFilter::try_from_env("MICROAGENT_LOG") {
+        Ok(filter) => log.with_env_filter(filter).init(),
+        Err(_) => log.with_max_level(level).init(),
+    }
 }
 
 /// What a stranger chose, an image's names or a guest's words, without what a terminal obeys.

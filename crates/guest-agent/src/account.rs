@@ -6,6 +6,8 @@ use std::io::{self, Read};
 
 /// Files longer than this are refused: real ones are a few KiB.
 const MAX_FILE: u64 = 1 << 20;
+/// What most of them fit into, so that one read has it all and the next is the end.
+const USUAL: usize = 4 << 10;
 /// Numbers above this have no meaning as ids.
 const MAX_ID: u32 = i32::MAX as u32;
 
@@ -39,7 +41,7 @@ pub(crate) fn look_up(spec: &str) -> Result<Account, AccountError> {
 /// A missing file is an empty one. Bytes that are no UTF-8 match no name.
 fn read(path: &'static str) -> Result<String, AccountError> {
     let read = || {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(USUAL);
         File::open(path)?.take(MAX_FILE + 1).read_to_end(&mut bytes)?;
         if bytes.len() as u64 > MAX_FILE {
             return Err(io::Error::other(format!("longer than {MAX_FILE} bytes")));

@@ -29,6 +29,9 @@ const MAX_COMMANDS: usize = 256;
 /// Frames on their way to a client; whoever makes more waits.
 const QUEUE: usize = 16;
 
+/// Of so many bytes no more are put together before they are written.
+const FULL: usize = 64 << 10;
+
 /// How long a client may take to read why it is no longer served.
 const LAST_WORDS: Duration = Duration::from_secs(1);
 
@@ -216,9 +219,18 @@ enum Wanted {
     Store(String, String),
 }
 
+/// Writes frames, all that there are at once: who ends a command says so several times in a row,
+/// and each write would wake the client.
 async fn write(mut sink: OwnedWriteHalf, mut queue: mpsc::Receiver<Vec<u8>>) {
-    while let Some(frame) = queue.recv().await {
-        if sink.write_all(&frame).await.is_err() {
+    while let Some(mut frames) = queue.recv().await {
+        // Whoever else has one to send does so first.
+        tokio::task::yield_now().await;
+        while frames.len() < FULL
+            && let Ok(frame) = queue.try_recv()
+        {
+            frames.extend_from_slice(&frame);
+        }
+        if sink.write_all(&frames).await.is_err() {
             return;
         }
     }

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
 
-/// Flags of disks beside the root disk.
+// Flags of disks beside the root disk.
 #[derive(Debug, Clone, Default, Args)]
 pub(crate) struct DiskArgs {
     /// Attach an existing ext4 image: its name, its path, where it is mounted and whether the
@@ -28,6 +28,7 @@ pub(crate) struct DiskArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum VolumeCommand {
     /// Make an empty volume
     Create {
@@ -54,6 +55,7 @@ pub(crate) enum VolumeCommand {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum ArtifactsCommand {
     /// List the outputs of a workspace
     #[command(visible_alias = "ls")]
@@ -73,7 +75,7 @@ pub(crate) enum ArtifactsCommand {
     },
 }
 
-/// A path in an image.
+// A path in an image.
 #[derive(Debug, Args)]
 pub(crate) struct ImagePath {
     /// The ext4 image; nothing may use it
@@ -82,7 +84,7 @@ pub(crate) struct ImagePath {
     pub(crate) path: String,
 }
 
-/// `rootfs ls`.
+// `rootfs ls`.
 #[derive(Debug, Args)]
 pub(crate) struct RootfsLsArgs {
     /// The ext4 image; nothing may use it
@@ -92,7 +94,7 @@ pub(crate) struct RootfsLsArgs {
     pub(crate) path: String,
 }
 
-/// `rootfs extract`.
+// `rootfs extract`.
 #[derive(Debug, Args)]
 pub(crate) struct RootfsExtractArgs {
     #[command(flatten)]

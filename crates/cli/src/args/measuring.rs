@@ -8,6 +8,7 @@ use super::RunArgs;
 use crate::measure::Condition;
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum BackendsCommand {
     /// Show the matrix of what each backend can do here
     #[command(visible_alias = "ls")]
@@ -20,7 +21,7 @@ pub(crate) enum BackendsCommand {
     },
 }
 
-/// Arguments of `doctor`.
+// Arguments of `doctor`.
 #[derive(Debug, Args)]
 #[command(after_help = "Exit status: 0 for ok and degraded, 1 for failed.")]
 pub(crate) struct DoctorArgs {
@@ -29,7 +30,7 @@ pub(crate) struct DoctorArgs {
     pub(crate) kernel: Option<PathBuf>,
 }
 
-/// Arguments of `compare`.
+// Arguments of `compare`.
 #[derive(Debug, Args)]
 #[command(after_help = COMPARE_HELP)]
 #[command(mut_args(for_compare))]
@@ -53,7 +54,7 @@ Examples:
   microagent compare --json --supervisor kvm alpine:3 true > before.json
   microagent compare --baseline before.json --fail-if 'boot.p95>+20%' --supervisor kvm alpine:3 true";
 
-/// What is measured, and what it is held against.
+// What is measured, and what it is held against.
 #[derive(Debug, Args)]
 pub(crate) struct MeasureArgs {
     /// How many rounds count
@@ -71,6 +72,7 @@ pub(crate) struct MeasureArgs {
 }
 
 #[derive(Debug, Subcommand)]
+#[command(defer = true)]
 pub(crate) enum PerfCommand {
     /// How long each step of a run of `true` takes
     Boot(Box<PerfArgs>),
@@ -78,7 +80,7 @@ pub(crate) enum PerfCommand {
     Footprint(Box<PerfArgs>),
 }
 
-/// Arguments of `perf boot` and `perf footprint`.
+// Arguments of `perf boot` and `perf footprint`.
 #[derive(Debug, Args)]
 #[command(mut_args(for_perf), after_help = PERF_HELP)]
 pub(crate) struct PerfArgs {

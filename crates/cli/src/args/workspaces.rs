@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use super::RunArgs;
 
-/// `create`.
+// `create`.
 #[derive(Debug, Args)]
 pub(crate) struct CreateArgs {
     #[command(flatten)]
@@ -37,7 +37,7 @@ pub(crate) enum Restart {
     Always,
 }
 
-/// `start`.
+// `start`.
 #[derive(Debug, Args)]
 pub(crate) struct StartArgs {
     /// The workspace
@@ -55,7 +55,7 @@ pub(crate) struct StartArgs {
     pub(crate) supervisor: Option<String>,
 }
 
-/// `exec`.
+// `exec`.
 #[derive(Debug, Args)]
 pub(crate) struct ExecArgs {
     /// The workspace
@@ -83,7 +83,7 @@ pub(crate) struct ExecArgs {
     pub(crate) command: Vec<String>,
 }
 
-/// `halt`.
+// `halt`.
 #[derive(Debug, Args)]
 pub(crate) struct HaltArgs {
     /// The workspaces
@@ -94,7 +94,7 @@ pub(crate) struct HaltArgs {
     pub(crate) force_after: Option<String>,
 }
 
-/// `kill`, `pause`, `resume`.
+// `kill`, `pause`, `resume`.
 #[derive(Debug, Args)]
 pub(crate) struct NamesArgs {
     /// The workspaces
@@ -102,7 +102,7 @@ pub(crate) struct NamesArgs {
     pub(crate) names: Vec<String>,
 }
 
-/// `delete`.
+// `delete`.
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
     /// The workspaces; that one is not there is fine
@@ -113,14 +113,14 @@ pub(crate) struct DeleteArgs {
     pub(crate) force: bool,
 }
 
-/// `status`.
+// `status`.
 #[derive(Debug, Args)]
 pub(crate) struct NameArgs {
     /// The workspace
     pub(crate) name: String,
 }
 
-/// `clone`.
+// `clone`.
 #[derive(Debug, Args)]
 pub(crate) struct CloneArgs {
     /// The workspace to copy; at rest
@@ -129,7 +129,7 @@ pub(crate) struct CloneArgs {
     pub(crate) to: String,
 }
 
-/// `connect`.
+// `connect`.
 #[derive(Debug, Args)]
 pub(crate) struct ConnectArgs {
     /// The workspace
@@ -139,7 +139,7 @@ pub(crate) struct ConnectArgs {
     pub(crate) send: Option<String>,
 }
 
-/// `cp`.
+// `cp`.
 #[derive(Debug, Args)]
 pub(crate) struct CopyArgs {
     /// What to copy: a path of the host, or NAME:/PATH in a workspace
@@ -148,7 +148,7 @@ pub(crate) struct CopyArgs {
     pub(crate) to: String,
 }
 
-/// `prune`.
+// `prune`.
 #[derive(Debug, Args)]
 pub(crate) struct PruneArgs {
     /// Remove all workspaces that are at rest as well
@@ -156,7 +156,7 @@ pub(crate) struct PruneArgs {
     pub(crate) resting: bool,
 }
 
-/// `logs`.
+// `logs`.
 #[derive(Debug, Args)]
 pub(crate) struct LogsArgs {
     /// The workspace
@@ -169,7 +169,7 @@ pub(crate) struct LogsArgs {
     pub(crate) console: bool,
 }
 
-/// `events`, `stats`.
+// `events`, `stats`.
 #[derive(Debug, Args)]
 pub(crate) struct FollowArgs {
     /// The workspace
@@ -179,7 +179,7 @@ pub(crate) struct FollowArgs {
     pub(crate) follow: bool,
 }
 
-/// `shim`.
+// `shim`.
 #[derive(Debug, Args)]
 pub(crate) struct ShimArgs {
     /// Another backend than the workspace's own
