@@ -26,7 +26,8 @@ pub enum Rejection {
     },
     /// More of something than it can give, or less than one of it.
     Limit {
-        /// Of what: `vcpus`, `memory`, `disks`.
+        /// Of what: `vcpus`, `memory`, `disks`, or `disks beside a network` where there would be
+        /// more without one.
         what: String,
         /// How much was asked for (MiB for memory).
         asked: u64,
@@ -83,7 +84,12 @@ pub fn admit(spec: &MachineSpec, caps: &Capabilities) -> Vec<Rejection> {
     };
     bound("vcpus", spec.vcpus.into(), 1, caps.limits.vcpus.into());
     bound("memory", spec.memory.0.into(), 1, caps.limits.memory.0.into());
-    bound("disks", spec.disks.len() as u64, 0, caps.limits.disks_for(spec).into());
+    let most = caps.limits.disks_for(spec);
+    // Whoever asked for no network by name shall learn what takes the place of a disk.
+    let isolated = MachineSpec { net: None, ..spec.clone() };
+    let in_its_place = caps.limits.disks_for(&isolated) > most;
+    let disks = if in_its_place { "disks beside a network" } else { "disks" };
+    bound(disks, spec.disks.len() as u64, 0, most.into());
     rejections
 }
 
@@ -146,6 +152,19 @@ mod tests {
     fn one_more_is_refused_with_both_numbers() {
         let expect = Rejection::Limit { what: "disks".into(), asked: 4, limit: 3 };
         assert_eq!(admit(&spec(4), &caps()), [expect]);
+    }
+
+    #[test]
+    fn a_network_in_the_place_of_a_disk_is_named() {
+        let (mut caps, mut asked) = (caps(), spec(3));
+        caps.features.insert(Feature::UserNet);
+        asked.net = Some(UserNet::default());
+        let says = |asked: &MachineSpec, caps: &Capabilities| {
+            admit(asked, caps).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(says(&asked, &caps), ["disks beside a network: 3 asked for, at most 2 here"]);
+        caps.limits = Limits { virtio_slots: None, disks: 2, ..caps.limits };
+        assert_eq!(says(&asked, &caps), ["disks: 3 asked for, at most 2 here"]);
     }
 
     #[test]

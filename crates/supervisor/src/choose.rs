@@ -3,7 +3,7 @@
 use std::fmt;
 
 use microagent_backend::{Backend, Capabilities, Error, ErrorKind, Rejection, Result, admit};
-use microagent_machine::MachineSpec;
+use microagent_machine::{Feature, MachineSpec};
 
 use crate::{Registry, Selection};
 
@@ -75,11 +75,17 @@ impl Registry {
         match take(backend, spec, why).await {
             Err(e) if e.kind == ErrorKind::Unsupported && e.hint.is_none() => {
                 let others = self.others_that_can(&name, spec).await;
-                Err(e.with_hint(match &*others {
+                let hint = match &*others {
                     [] => "no other supervisor that works here can either".to_owned(),
                     [one] => format!("{one} can: --supervisor {one}"),
                     [first, ..] => format!("{} can: --supervisor {first}", others.join(", ")),
-                }))
+                };
+                let no_network = Rejection::Feature { feature: Feature::UserNet, remedy: None };
+                let isolated = match e.message.contains(&no_network.to_string()) {
+                    true => "; or run without a network: --network isolated",
+                    false => "",
+                };
+                Err(e.with_hint(format!("{hint}{isolated}")))
             }
             taken => taken,
         }

@@ -122,7 +122,7 @@ fn more_than_there_can_be_is_refused_at_once_and_the_limit_itself_runs() {
     // Of eight slots the image's disk, the socket and the source of entropy take three, and the
     // network one; where all are wanted, the image takes no second one.
     run("user", 4, "256").code(0).prints("4\n");
-    run("user", 5, "256").refuses(125, &["disks: 7 asked for, at most 5 here"]);
+    run("user", 5, "256").refuses(125, &["disks beside a network: 7 asked for, at most 5 here"]);
     run("isolated", 5, "256").code(0).prints("5\n");
     let lacking = ["disks: 8 asked for, at most 6 here", "memory: 2097152 asked for, at most "];
     run("isolated", 6, "2048G").refuses(125, &lacking);
