@@ -37,22 +37,7 @@ pub(crate) struct Prepared {
 
 impl Flow<'_> {
     pub(crate) async fn prepare(&mut self, io: &mut RunIo) -> Result<Prepared, RunError> {
-        let request = self.request;
-        let (base, defaults, digest) = match &request.origin {
-            Origin::Image { source, .. } => {
-                let image = self.resolve(source, io).await?;
-                let (defaults, digest) = (defaults_of(&image), image.digest.to_string());
-                self.report.image.digest = Some(digest.clone());
-                // Before a disk is built for nothing.
-                self.argv(&defaults)?;
-                self.phases.end("resolve");
-                (self.materialise(image, io).await?, defaults, Some(digest))
-            }
-            Origin::Rootfs { path } => {
-                check_rootfs(path)?;
-                (path.clone(), defaults_of_rootfs(), None)
-            }
-        };
+        let (base, defaults, digest) = self.base(io).await?;
         let argv = self.argv(&defaults)?;
         self.report.resources.size_mib = size_of(&base);
         self.phases.end("rootfs");
@@ -70,6 +55,30 @@ impl Flow<'_> {
             self.found = Some(Found { digest, defaults, command: None, size, verification });
         }
         Ok(Prepared { defaults, argv, base, mode, choice, kernel, network })
+    }
+
+    /// The disk that the root is made of, how commands are run in it, and the digest of its
+    /// image, if there is one.
+    async fn base(
+        &mut self,
+        io: &mut RunIo,
+    ) -> Result<(PathBuf, ImageDefaults, Option<String>), RunError> {
+        let request = self.request;
+        match &request.origin {
+            Origin::Image { source, .. } => {
+                let image = self.resolve(source, io).await?;
+                let (defaults, digest) = (defaults_of(&image), image.digest.to_string());
+                self.report.image.digest = Some(digest.clone());
+                // Before a disk is built for nothing.
+                self.argv(&defaults)?;
+                self.phases.end("resolve");
+                Ok((self.materialise(image, io).await?, defaults, Some(digest)))
+            }
+            Origin::Rootfs { path } => {
+                check_rootfs(path)?;
+                Ok((path.clone(), defaults_of_rootfs(), None))
+            }
+        }
     }
 
     fn argv(&self, defaults: &ImageDefaults) -> Result<Vec<String>, RunError> {
