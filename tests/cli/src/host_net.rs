@@ -98,14 +98,14 @@ impl HostNet {
         }
     }
 
-    /// Waits until somebody listens at this port: `protocol` is `tcp` or `udp`.
+    /// Waits until somebody listens at this port: `protocol` is `tcp`, `tcp6` or `udp`.
     ///
     /// # Panics
     /// Where nobody does.
     pub fn listens(&self, protocol: &str, port: u16) {
         let table = format!("/proc/{}/net/{protocol}", self.holder.id());
         // Connected sockets have another state, which is the fourth word.
-        let state = if protocol == "tcp" { "0A" } else { "07" };
+        let state = if protocol.starts_with("tcp") { "0A" } else { "07" };
         let listening = until(START, || {
             let text = fs::read_to_string(&table).unwrap_or_default();
             let mut lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());

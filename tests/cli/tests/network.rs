@@ -11,6 +11,9 @@ use microagent_tests_cli::images::{busybox, debian};
 use microagent_tests_cli::{HostNet, Invocation, Live, Sandbox, find, tools, until};
 use rustix::process::{Pid, Signal, kill_process};
 
+/// How much a guest sends before its end, in bytes.
+const LAST_WORDS: u64 = 300_000;
+
 /// A resolver that knows one name.
 fn resolver(listen: &str) -> String {
     format!(
@@ -174,6 +177,22 @@ fn a_port_in_use_refuses_the_start() {
     // An address that is none of the host's is no better.
     let outcome = on(&host, &sandbox, &["-p", "192.0.2.9:81:80/udp"], &image, "echo ran").output();
     outcome.refuses(125, &["port 192.0.2.9:81/udp of the host cannot be opened"]);
+}
+
+#[test]
+fn what_a_guest_sent_last_arrives() {
+    let (Some(sandbox), Some(image)) = (Sandbox::new(), plain()) else { return };
+    // A server that hears one connection, of either version, and says when that has ended.
+    let servers = "{ busybox nc -l -p 81 >got; mv got whole; } &";
+    let Some(host) = HostNet::start(&[], servers) else { return };
+    host.listens("tcp6", 81);
+    // More than the gateway holds, from a program that ends with its last write.
+    let line = format!("nc 198.51.100.1 81 -e sh -c 'head -c {LAST_WORDS} /dev/zero'");
+    let outcome = on(&host, &sandbox, &["--network", "user"], &image, &line).output();
+    outcome.code(0);
+    let whole = host.files().join("whole");
+    until(Duration::from_secs(60), || fs::metadata(&whole).map(drop)).unwrap();
+    assert_eq!(fs::metadata(&whole).unwrap().len(), LAST_WORDS);
 }
 
 #[test]
