@@ -5,6 +5,7 @@
 
 mod args;
 mod commands;
+mod detach;
 mod failure;
 mod foreign;
 mod measure;

@@ -10,12 +10,15 @@ mod tell;
 
 use std::sync::Arc;
 
-use microagent_workspace::{Interrupts, RunError, RunIo, StateDir, check_disks, dry_run};
+use microagent_workspace::{Interrupts, Leave, RunError, RunIo, StateDir, check_disks, dry_run};
+use tokio::io::AsyncRead;
 
 use crate::args::{Global, RunArgs};
+use crate::detach::UntilLeft;
 use crate::failure::Failure;
 use crate::progress::Shown;
 use crate::terminal::{self, Keys};
+use crate::workspace::shim_program;
 use crate::{signals, tools};
 pub(crate) use outputs::{told_left_out, told_outputs};
 pub(crate) use request::{from_args, from_args_on_rootfs, host_cpus, variables};
@@ -53,11 +56,18 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<u8, Failure> {
     let deadline = deadline.map(|limit| tokio::time::Instant::now() + limit);
     let tools = tools::tools(tools::state(global)?)?;
     let captures = global.json.then(|| (Capture::default(), Capture::default()));
+    // Who works at a terminal can leave what is kept.
+    let leave = (args.keep && streams.raw).then(leave).transpose()?;
+    let stdin = |hangup| -> Box<dyn AsyncRead + Send + Unpin> {
+        let keys = Keys { source: tokio::io::stdin(), signals: hangup };
+        match &leave {
+            Some(leave) => Box::new(UntilLeft::new(keys, leave.asked.clone())),
+            None if streams.raw => Box::new(keys),
+            None => Box::new(tokio::io::stdin()),
+        }
+    };
     let io = RunIo {
-        stdin: streams.stdin.then(|| match streams.raw {
-            true => Box::new(Keys { source: tokio::io::stdin(), signals: hangup }) as _,
-            false => Box::new(tokio::io::stdin()) as _,
-        }),
+        stdin: streams.stdin.then(|| stdin(hangup)),
         terminal,
         stdout: match &captures {
             Some((stdout, _)) => stdout.sink(),
@@ -69,9 +79,14 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<u8, Failure> {
         },
         interrupts: Interrupts::new(signals, deadline),
         progress: Arc::new(Shown::new(global).interactive(streams.raw)),
+        leave,
     };
     let (report, ending) = microagent_workspace::run(&request, &tools, io).await;
     // Before anything is told.
     terminal::give_back();
     Ok(tell::ending(&request, &report, ending, captures, &args, global))
+}
+
+fn leave() -> Result<Leave, Failure> {
+    Ok(Leave { asked: Arc::default(), shim: shim_program()? })
 }

@@ -31,7 +31,7 @@ pub(crate) use follow::{events, logs};
 pub(crate) use look::{list, status};
 pub(crate) use outcome::{result, stats, wait};
 pub(crate) use shim::shim;
-pub(crate) use start::{restart, start};
+pub(crate) use start::{restart, shim_program, start};
 
 /// A name that a user gave.
 fn name(text: &str) -> Result<Name, Failure> {

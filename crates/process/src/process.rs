@@ -128,8 +128,22 @@ impl Process {
     /// # Errors
     /// What the system says against it.
     pub fn kill(&self) -> io::Result<()> {
+        self.signal(Signal::KILL)
+    }
+
+    /// Asks it to end as whoever works at it would: by SIGTERM, and by SIGINT where that is not
+    /// to be waited for. That it has ended is fine.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn ask_to_end(&self, at_once: bool) -> io::Result<()> {
+        self.signal(Signal::TERM)?;
+        if at_once { self.signal(Signal::INT) } else { Ok(()) }
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
         let Some(pidfd) = &self.pidfd else { return Ok(()) };
-        match pidfd_send_signal(pidfd, Signal::KILL) {
+        match pidfd_send_signal(pidfd, signal) {
             Ok(()) | Err(Errno::SRCH) => Ok(()),
             Err(e) => Err(e.into()),
         }

@@ -75,11 +75,11 @@ impl Session {
     }
 
     /// Takes up a command that is [`left`](Self::left): its outputs go on with what was kept
-    /// of them.
+    /// of them, and its input where there is a source of it.
     pub fn resume(&self, id: u32, io: ExecIo) -> Exec {
         Exec::start(
             &self.shared,
-            Asked { id, input: false, message: HostMessage::Resume { id } },
+            Asked { id, input: io.stdin.is_some(), message: HostMessage::Resume { id } },
             io,
         )
     }

@@ -7,8 +7,8 @@ use microagent_vsock::{Exec, SessionError};
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::RunIo;
 use crate::interrupt::Interrupt;
+use crate::{Leave, RunIo};
 
 /// How long a command that was sent a signal may go on.
 pub(crate) const SIGNAL_GRACE: Duration = Duration::from_secs(10);
@@ -26,6 +26,8 @@ pub(crate) enum Attended {
     /// It goes on and is to be ended: by the second signal, or the first where its grace is
     /// over, or by the time limit.
     Interrupted(Interrupt),
+    /// It goes on and is left to itself.
+    Left,
 }
 
 /// Waits for a command's end, passing on the first signal and the terminal's size.
@@ -54,6 +56,7 @@ pub(crate) async fn attend(exec: &Exec, io: &mut RunIo) -> Attended {
                 exec.resize(size);
                 continue;
             }
+            () = left(&io.leave) => return Attended::Left,
             // As the kernel does to a program whose reader or terminal is gone.
             _ = exec.broken(), if signalled.is_none() => match io.terminal {
                 Some(_) => SIGHUP,
@@ -63,6 +66,14 @@ pub(crate) async fn attend(exec: &Exec, io: &mut RunIo) -> Attended {
         };
         exec.signal(signal);
         signalled = Some((signal, Instant::now() + SIGNAL_GRACE));
+    }
+}
+
+/// Returns when the run is to be left; never for one that cannot be.
+async fn left(leave: &Option<Leave>) {
+    match leave {
+        Some(leave) => leave.asked.notified().await,
+        None => std::future::pending().await,
     }
 }
 

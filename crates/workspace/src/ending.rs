@@ -34,6 +34,8 @@ pub enum Ending {
         /// Its number.
         signal: i32,
     },
+    /// It was left, and its command goes on.
+    Left,
 }
 
 /// Exit code of a run that the time limit ended.
@@ -50,6 +52,7 @@ impl Ending {
             Self::TimedOut => EXIT_TIMEOUT,
             Self::MediationBroken { .. } => EXIT_FAILED,
             Self::Interrupted { signal } => signal_code(*signal),
+            Self::Left => 0,
         }
     }
 }

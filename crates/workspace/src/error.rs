@@ -286,6 +286,7 @@ impl RunError {
             Self::Diverged { .. } | Self::ImageMoved { .. } => ErrorKind::Conflict.name(),
             Self::Shim { source: ProtocolError::Io(_), .. } => ErrorKind::Io.name(),
             Self::Shim { source: ProtocolError::Hangs { .. }, .. } => ErrorKind::Timeout.name(),
+            Self::Shim { source: ProtocolError::AtTerminal, .. } => ErrorKind::InvalidState.name(),
             Self::Shim { .. } => ErrorKind::Protocol.name(),
             Self::Told(told) => &told.kind,
             Self::Conflict(_) | Self::InUse(_) => ErrorKind::Conflict.name(),

@@ -63,7 +63,7 @@ pub use outputs::{OutputRequest, ReportedOutput, check_outputs};
 pub use phases::{Phase, Phases};
 pub use plan::ordinary_machine;
 pub use progress::{ForImages, Progress};
-pub use request::{RunIo, RunRequest, Tools};
+pub use request::{Leave, RunIo, RunRequest, Tools};
 pub use resources::{DEFAULT_CPUS, DEFAULT_MEMORY, LEAST_MEMORY, PROFILES, Profile, Resources};
 pub use rootfs_build::{RootfsBuilt, RootfsRequest, build_rootfs};
 pub use run::{DryRun, dry_run, run};

@@ -7,9 +7,10 @@ use microagent_guest_protocol::TtySize;
 use microagent_image::PullPolicy;
 use microagent_supervisor::{Registry, Selection};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::command::Surroundings;
+use crate::named::ShimProgram;
 use crate::{
     CommandRequest, DiskRequest, Interrupts, MediationRequest, Name, Network, Origin,
     OutputRequest, Progress, Resources, StateDir,
@@ -110,4 +111,15 @@ pub struct RunIo {
     pub interrupts: Interrupts,
     /// Hears how it gets on.
     pub progress: Arc<dyn Progress>,
+    /// How a run is left whose command goes on, if it can be: it is to be kept.
+    pub leave: Option<Leave>,
+}
+
+/// How a run is left whose command goes on.
+#[derive(Debug)]
+pub struct Leave {
+    /// Notified when it is to be left.
+    pub asked: Arc<Notify>,
+    /// What has the workspace from then on.
+    pub shim: ShimProgram,
 }

@@ -10,6 +10,7 @@
 
 mod collect;
 mod commands;
+mod leave;
 mod machine;
 mod mediation;
 mod prepare;
@@ -24,7 +25,7 @@ use microagent_vsock::{AgentListener, Session};
 
 use crate::directory::{WorkspaceDir, sweep};
 use crate::interrupt::Interrupt;
-use crate::named::Found;
+use crate::named::{Found, Front};
 use crate::volumes::HeldVolume;
 use crate::{
     CommandResult, DiskRequest, Ending, Phases, ReportedImage, ReportedResources, RunError, RunIo,
@@ -43,7 +44,10 @@ pub async fn run(
     tools: &Tools,
     mut io: RunIo,
 ) -> (RunReport, Result<Ending, RunError>) {
-    let mut flow = Flow::new(request, tools);
+    let mut flow = match io.leave {
+        Some(_) => Flow::leavable(request, tools),
+        None => Flow::new(request, tools),
+    };
     let driven = flow.drive(&mut io).await;
     let ending = match driven {
         Err(RunError::Interrupted(Interrupt::Timeout)) => Ok(Ending::TimedOut),
@@ -77,6 +81,8 @@ pub(crate) struct Flow<'a> {
     pub(crate) found: Option<Found>,
     /// Ours until the machine has ended.
     volumes: Vec<HeldVolume>,
+    /// The workspace of a run that can be left.
+    front: Option<Front>,
 }
 
 /// Whose a machine is.
@@ -86,6 +92,9 @@ pub(crate) enum Tenure {
     Attached,
     /// A workspace's that lasts: it stays until it is ended.
     Detached,
+    /// This process's, until it is left: a workspace's that lasts from then on, and should this
+    /// process be killed.
+    Leavable,
     /// This process's, with the disk of a workspace that lasts: it goes with the process, the
     /// disk stays.
     Borrowed,
@@ -100,6 +109,10 @@ impl<'a> Flow<'a> {
     ) -> Self {
         let flow = Self::new(request, tools);
         Self { tenure: Tenure::Detached, directory, ..flow }
+    }
+
+    fn leavable(request: &'a RunRequest, tools: &'a Tools) -> Self {
+        Self { tenure: Tenure::Leavable, ..Self::new(request, tools) }
     }
 
     /// A machine of this process's for the disk of a workspace that lasts, whose directory is
@@ -141,6 +154,7 @@ impl<'a> Flow<'a> {
             token: None,
             found: None,
             volumes: Vec::new(),
+            front: None,
         }
     }
 
@@ -149,11 +163,17 @@ impl<'a> Flow<'a> {
         self.check_disks()?;
         outputs::prepare(self.request)?;
         self.look_for_target(io).await?;
-        let prepared = self.prepare(io).await?;
+        let mut prepared = self.prepare(io).await?;
+        if self.tenure == Tenure::Leavable {
+            self.make_workspace(&mut prepared)?;
+        }
         self.build(&prepared, io).await?;
         self.open_channel(io)?;
         self.boot(io).await?;
         let ending = self.run_commands(&prepared, io).await?;
+        if ending == Ending::Left {
+            return Ok(ending);
+        }
         self.collect(&ending, io).await?;
         self.measure().await;
         Ok(ending)
@@ -187,6 +207,9 @@ impl<'a> Flow<'a> {
         ending: &Result<Ending, RunError>,
         io: &mut RunIo,
     ) -> Result<(), RunError> {
+        if let (Ok(Ending::Left), Some(leave)) = (ending, &io.leave) {
+            return self.hand_over(&leave.shim).await;
+        }
         let mut first: Result<(), RunError> = Ok(());
         let lasts = self.request.disks.iter().any(DiskRequest::lasts);
         if (self.request.keep || lasts) && ending.is_ok() {
@@ -226,8 +249,10 @@ impl<'a> Flow<'a> {
     }
 
     fn finish(mut self, ending: Result<Ending, RunError>) -> (RunReport, Result<Ending, RunError>) {
-        if ending.is_ok() {
-            self.report.final_state = "stopped";
+        match &ending {
+            Ok(Ending::Left) => self.report.final_state = "running",
+            Ok(_) => self.report.final_state = "stopped",
+            Err(_) => {}
         }
         self.report.phases = std::mem::take(&mut self.phases).into_vec();
         (self.report, ending)

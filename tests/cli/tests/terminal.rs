@@ -204,6 +204,81 @@ fn a_terminal_that_is_closed_is_a_hangup_for_the_command() {
 }
 
 #[test]
+fn a_kept_run_is_left_by_two_keys_and_goes_on() {
+    let Some((sandbox, image)) = parts() else { return };
+    let line = "stty size; echo ready; read x; echo \"got $x\"; read y; exit $y";
+    let call = run(&sandbox, image, &["-it", "--keep"], line);
+    let name = call.name().to_owned();
+    sandbox.keeps(&name);
+    let mut pty = Pty::start(call, 33, 101);
+    let before = pty.mode();
+    pty.wait_for("33 101\r\nready\r\n");
+    sandbox.call(&["exec", &name, "true"]).output().refuses(125, &["run at a terminal", "Ctrl-P"]);
+    let status = || sandbox.call(&["status", "--json", &name]).output().code(0).json();
+    assert_eq!(status()["state"], "running");
+    pty.types("\x10\x11");
+    assert_eq!(pty.ends().code(), Some(0), "{}", pty.seen());
+    pty.wait_for(&format!("detached from {name}, which goes on"));
+    assert_restored(&pty, &before);
+
+    assert_eq!(status()["state"], "running");
+    sandbox.call(&["exec", &name, "echo", "beside it"]).output().code(0).prints("beside it\n");
+    let mut again = Pty::start(sandbox.call(&["connect", &name]), 24, 80);
+    again.types("back\r");
+    again.wait_for("got back\r\n");
+    again.types("7\r");
+    again.wait_for("has ended");
+    assert!(again.ends().success(), "{}", again.seen());
+    sandbox.call(&["wait", &name]).output().code(7);
+    sandbox.call(&["logs", &name]).output().code(0).shows(&["got back"]);
+    assert_eq!(status()["state"], "stopped");
+    assert_eq!(mentioning(&sandbox.workspace(&name)), []);
+    sandbox.call(&["delete", &name]).output().code(0);
+}
+
+#[test]
+fn a_kept_run_at_a_terminal_is_ended_from_elsewhere() {
+    let Some((sandbox, image)) = parts() else { return };
+    for (how, code) in [("halt", 6), ("kill", 143)] {
+        let line = format!("trap 'sleep 2; exit 6' TERM; {WAIT}");
+        let call = run(&sandbox, image, &["-it", "--keep"], &line);
+        let name = call.name().to_owned();
+        sandbox.keeps(&name);
+        let mut pty = Pty::start(call, 24, 80);
+        let before = pty.mode();
+        pty.wait_for("ready\r\n");
+        sandbox.call(&[how, &name]).output().code(0);
+        let ended = pty.ends().code();
+        assert!(ended == Some(code) || (how, ended) == ("kill", Some(130)), "{how}: {ended:?}");
+        assert_restored(&pty, &before);
+        let status = sandbox.call(&["status", "--json", &name]).output().code(0).json();
+        assert_eq!(status["state"], "stopped", "{how}");
+        assert_eq!(mentioning(&sandbox.workspace(&name)), [], "{how}");
+        sandbox.call(&["delete", &name]).output().code(0);
+    }
+}
+
+#[test]
+fn a_kept_run_that_is_killed_at_its_terminal_is_taken_up() {
+    let Some((sandbox, image)) = parts() else { return };
+    let line = "echo ready; read x; echo \"got $x\"; read y; exit $y";
+    let call = run(&sandbox, image, &["-it", "--keep"], line);
+    let name = call.name().to_owned();
+    sandbox.keeps(&name);
+    let mut pty = Pty::start(call, 24, 80);
+    pty.wait_for("ready\r\n");
+    pty.signal(Signal::KILL);
+    pty.ends();
+    let status = || sandbox.call(&["status", "--json", &name]).output().code(0).json();
+    assert_eq!(status()["state"], "failed");
+    sandbox.call(&["start", "--wait", &name]).output().code(0);
+    sandbox.call(&["connect", "--send", "back", &name]).output().code(0);
+    sandbox.call(&["connect", "--send", "5", &name]).output().code(0);
+    sandbox.call(&["wait", &name]).output().code(5);
+    sandbox.call(&["delete", &name]).output().code(0);
+}
+
+#[test]
 fn a_slow_terminal_gets_everything_and_keeps_nobody_waiting() {
     let Some((sandbox, image)) = parts() else { return };
     let line = "echo ready; read x; i=0; while [ $i -lt 20000 ]; do echo line $i; i=$((i + 1)); \

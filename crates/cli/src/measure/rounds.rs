@@ -188,6 +188,8 @@ fn signal_of(ending: &Ending) -> Result<Option<i32>, Failure> {
             Err(failure("unavailable", format!("the mediation to {target} was severed: {reason}")))
         }
         Ending::TimedOut => Err(failure("timeout", "it did not end within --timeout".into())),
+        // What is measured is at no terminal.
+        Ending::Left => Err(failure("interrupted", "it was left".into())),
         // Told as the end of everything by whoever took the signal.
         Ending::Interrupted { signal } => {
             Err(failure("interrupted", format!("interrupted by signal {signal}")))
@@ -232,6 +234,7 @@ impl<'a> Runner<'a> {
             stderr: stderr.sink(),
             interrupts: Interrupts::new(receiver, deadline),
             progress: Arc::new(Shown::new(global)),
+            leave: None,
         };
         let running = microagent_workspace::run(&request, &self.tools, io);
         tokio::pin!(running);

@@ -32,6 +32,7 @@ pub(super) fn ending(
     };
     let there = matches!(ending, Ok(_) | Err(RunError::NotWrittenBack { .. }));
     let kept = there && request.keep;
+    let left = matches!(ending, Ok(Ending::Left));
     let failure = failure.or(ending.err().map(Failure::from));
     let missing = told_outputs(&report.outputs, global);
     // The command's own end says more than that what it made could not be had.
@@ -43,7 +44,9 @@ pub(super) fn ending(
             if let Some(failure) = &failure {
                 failure.print_text();
             }
-            if kept {
+            if left {
+                say(&format!("detached from {}, which goes on", request.name));
+            } else if kept {
                 say(&format!("kept workspace {}", request.name));
             }
         }
@@ -61,7 +64,7 @@ pub(crate) fn failure_of_command(ending: &Ending, timeout: Option<&str>) -> Opti
         Ending::Command(ExitStatus::NotStarted { message, .. }) => {
             Some(Failure { kind: "not_found".into(), message: printable(message), hint: None })
         }
-        Ending::Command(_) | Ending::Interrupted { .. } => None,
+        Ending::Command(_) | Ending::Interrupted { .. } | Ending::Left => None,
         Ending::Setup { number, line, status } => Some(Failure {
             kind: "setup".into(),
             message: format!("setup {number} '{line}' {}", status_text(status)),

@@ -1,7 +1,5 @@
 //! `connect`.
 
-mod detach;
-
 use std::io::IsTerminal;
 
 use microagent_workspace::named::{self, Left, Seat};
@@ -9,11 +7,11 @@ use microagent_workspace::{Interrupts, StateDir};
 
 use super::name;
 use crate::args::{ConnectArgs, Global};
+use crate::detach::UntilDetached;
 use crate::failure::Failure;
 use crate::output::say;
 use crate::terminal::{self, Keys};
 use crate::{signals, tools};
-use detach::UntilDetached;
 
 /// Runs `microagent connect`.
 pub(crate) async fn connect(args: ConnectArgs, global: &Global) -> Result<u8, Failure> {

@@ -25,6 +25,7 @@ pub(crate) async fn cp(args: CopyArgs, global: &Global) -> Result<u8, Failure> {
         stderr: Box::new(tokio::io::sink()),
         interrupts: Interrupts::new(signals, None),
         progress: Arc::new(Shown::new(global)),
+        leave: None,
     };
     let left_out = match (in_workspace(&args.from), in_workspace(&args.to)) {
         (Some((workspace, path)), None) => {

@@ -42,6 +42,7 @@ pub(crate) async fn create(mut args: CreateArgs, global: &Global) -> Result<u8, 
         stderr: Box::new(tokio::io::sink()),
         interrupts: Interrupts::new(signals, None),
         progress: Arc::new(Shown::new(global)),
+        leave: None,
     };
     let tools = tools::tools(tools::state(global)?)?;
     let created = named::create(&CreateRequest { run, restart }, &tools, io).await?;

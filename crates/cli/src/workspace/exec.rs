@@ -82,5 +82,6 @@ fn streams_of(
         },
         interrupts: Interrupts::new(signals, deadline),
         progress: Arc::new(Shown::new(global).interactive(streams.raw)),
+        leave: None,
     })
 }

@@ -61,7 +61,7 @@ async fn begin(request: &StartRequest, tools: &Tools) -> Result<named::Standing,
 }
 
 /// How this program is a shim.
-pub(super) fn shim_program() -> Result<ShimProgram, Failure> {
+pub(crate) fn shim_program() -> Result<ShimProgram, Failure> {
     let program =
         std::env::current_exe().map_err(|e| Failure::other(&e, "cannot find this program"))?;
     Ok(ShimProgram { program, arguments: vec![OsString::from("shim")] })

@@ -65,7 +65,12 @@ async fn answered(
     workspace: &Registered,
     op: Ask,
 ) -> Result<(UnixStream, Result<Value, Told>), ProtocolError> {
-    let mut stream = connect(&workspace.socket()).await?;
+    let mut stream = match connect(&workspace.socket()).await {
+        Err(_) if workspace.is_at_terminal().unwrap_or(false) => {
+            return Err(ProtocolError::AtTerminal);
+        }
+        stream => stream?,
+    };
     send_ask(&mut stream, op).await?;
     let answer = receive_answer(&mut stream).await?;
     Ok((stream, answer))

@@ -66,6 +66,7 @@ async fn until_ended(exec: &Exec, io: &mut RunIo) -> Result<Ending, SessionError
     match attend(exec, io).await {
         Attended::Ended(status) => status.map(Ending::Command),
         Attended::Interrupted(Interrupt::Signal(signal)) => Ok(Ending::Interrupted { signal }),
+        Attended::Left => Ok(Ending::Left),
         Attended::Interrupted(Interrupt::Timeout) => {
             exec.signal(SIGKILL);
             // Its end is not waited for longer than a signal's grace.

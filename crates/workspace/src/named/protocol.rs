@@ -100,6 +100,9 @@ pub enum ProtocolError {
         /// How long it was waited for.
         limit: Duration,
     },
+    /// A run at a terminal has the workspace, and no shim.
+    #[error("it is run at a terminal, and nowhere else until Ctrl-P Ctrl-Q leave it there")]
+    AtTerminal,
     /// The connection failed or ended.
     #[error("the connection to the shim failed")]
     Io(#[from] io::Error),

@@ -62,7 +62,11 @@ impl Turn {
 pub(crate) struct ShimRecord {
     version: u32,
     boot_id: String,
-    process: ProcessId,
+    /// None while it is handed over: nobody has it.
+    process: Option<ProcessId>,
+    /// Whether that is a run at a terminal, which serves nobody else.
+    #[serde(default)]
+    at_terminal: bool,
 }
 
 impl Versioned for ShimRecord {
@@ -153,7 +157,8 @@ impl Registered {
         if record.boot_id != boot_id().map_err(failed)? {
             return Ok(None);
         }
-        let process = Process::find(record.process).map_err(failed)?;
+        let Some(process) = record.process else { return Ok(None) };
+        let process = Process::find(process).map_err(failed)?;
         Ok((!process.has_ended()).then_some(process))
     }
 
@@ -193,12 +198,35 @@ impl Registered {
         Ok(up && here && self.machine().exists() && self.shim()?.is_none())
     }
 
+    /// Whether what has it is a run at a terminal.
+    ///
+    /// # Errors
+    /// What looking for that meets.
+    pub(crate) fn is_at_terminal(&self) -> Result<bool, RunError> {
+        let record = durable::read::<ShimRecord>(&self.run().join(RECORD))?;
+        Ok(record.is_some_and(|record| record.at_terminal) && self.shim()?.is_some())
+    }
+
     /// Writes down that this process is its shim.
     pub(crate) fn record_shim(&self) -> Result<(), RunError> {
+        self.record(Some(std::process::id()), false)
+    }
+
+    /// Writes down that this process runs it at a terminal.
+    pub(crate) fn record_front(&self) -> Result<(), RunError> {
+        self.record(Some(std::process::id()), true)
+    }
+
+    /// Writes down that whoever had its machine has let go of it.
+    pub(crate) fn record_nobody(&self) -> Result<(), RunError> {
+        self.record(None, false)
+    }
+
+    fn record(&self, process: Option<u32>, at_terminal: bool) -> Result<(), RunError> {
         let failed = |e| RunError::state("cannot look at this process".into(), e);
-        let process = Process::now(std::process::id()).map_err(failed)?.id();
+        let process = process.map(|pid| Ok(Process::now(pid)?.id())).transpose().map_err(failed)?;
         let boot_id = boot_id().map_err(failed)?;
-        let record = ShimRecord { version: ShimRecord::VERSION, boot_id, process };
+        let record = ShimRecord { version: ShimRecord::VERSION, boot_id, process, at_terminal };
         durable::write(&self.run().join(RECORD), &record)
     }
 

@@ -38,6 +38,7 @@ use crate::{Name, RunError, Tools};
 use console::Console;
 use life::Life;
 pub(super) use output::{FILE as OUTPUT, OLDER as OUTPUT_OLDER};
+pub(super) use take_up::AgentRecord;
 
 /// How long clients may take to read the last answers.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);

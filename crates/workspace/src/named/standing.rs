@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use jiff::Timestamp;
+use microagent_supervisor::Selection;
 use serde::{Deserialize, Serialize};
 
 use super::durable::{self, Versioned};
@@ -73,6 +74,15 @@ impl Standing {
     /// That of a copy of a workspace: what was set up in that one is set up in this.
     pub(crate) fn cloned(of: &Self) -> Self {
         Self { set_up: of.set_up, ..Self::created() }
+    }
+
+    /// With a machine of this backend, found again by what was asked for.
+    pub(crate) fn runs_on(self, supervisor: &Selection, backend: &str) -> Self {
+        let found_by = match supervisor {
+            Selection::Auto => backend.to_owned(),
+            named => named.to_string(),
+        };
+        Self { backend: Some(backend.to_owned()), supervisor: Some(found_by), ..self }
     }
 
     /// After a step, now.

@@ -96,13 +96,34 @@ pub async fn start(
     workspace.standing()
 }
 
+/// Has a shim take up the machine of a workspace that this process has let go of, but for its
+/// lock, and waits until commands can be run in it again.
+///
+/// # Errors
+/// What starting the shim meets: the machine then stands for the next start to take up.
+pub(super) async fn follow(
+    workspace: &Registered,
+    lock: File,
+    shim: &ShimProgram,
+) -> Result<(), RunError> {
+    let turn = workspace.turn().await?;
+    workspace.record_nobody()?;
+    let child = spawn(workspace, shim, None, (lock, &turn))?;
+    answered(workspace, child).await?;
+    drop(turn);
+    ready(workspace).await.map(drop)
+}
+
 /// Waits until a workspace is ready for commands.
 ///
 /// # Errors
 /// Why it did not become so.
 pub async fn wait_ready(tools: &Tools, name: &Name) -> Result<Standing, RunError> {
-    let workspace = Registered::find(&tools.state, name)?;
-    match ask(&workspace, Ask::Ready).await {
+    ready(&Registered::find(&tools.state, name)?).await
+}
+
+async fn ready(workspace: &Registered) -> Result<Standing, RunError> {
+    match ask(workspace, Ask::Ready).await {
         // Its shim may have gone with it before it was asked.
         Err(RunError::Shim { workspace: name, source }) => {
             let standing = workspace.standing()?;

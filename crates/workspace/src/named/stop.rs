@@ -56,6 +56,12 @@ async fn end(tools: &Tools, name: &Name, how: Ask) -> Result<Standing, RunError>
     drop(workspace.turn().await?);
     if let Some(shim) = workspace.shim()? {
         let forced = matches!(how, Ask::Kill);
+        if workspace.is_at_terminal()? {
+            let failed = |e| RunError::state(format!("cannot end the run of {name}"), e);
+            shim.ask_to_end(forced).map_err(failed)?;
+            workspace.ended(&shim).await?;
+            return workspace.standing();
+        }
         let answer = ask::<Standing>(&workspace, how).await;
         match answer {
             Err(error) if !forced && !error.is_of_a_shim_that_goes() => return Err(error),

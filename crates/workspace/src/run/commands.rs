@@ -21,6 +21,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 enum Outcome {
     Ended(ExitStatus),
     Interrupted(Interrupt),
+    Left,
 }
 
 impl Flow<'_> {
@@ -41,6 +42,9 @@ impl Flow<'_> {
         let request =
             exec_request(id, argv, &prepared.defaults, &around, &hostname, stdin.is_some());
         let size = io.terminal.as_mut().map(|size| *size.borrow_and_update());
+        if let Some(front) = &mut self.front {
+            front.up(id, size.is_some())?;
+        }
         self.note_start();
         let outcome = self.run_one(with_terminal(request, size), io, stdin).await;
         io.progress.ended();
@@ -53,6 +57,7 @@ impl Flow<'_> {
         Ok(match outcome? {
             Outcome::Ended(status) => Ending::Command(status),
             Outcome::Interrupted(interrupt) => interrupted(interrupt),
+            Outcome::Left => Ending::Left,
         })
     }
 
@@ -76,6 +81,7 @@ impl Flow<'_> {
                     return Ok(Some(Ending::Setup { number, line: line.clone(), status }));
                 }
                 Outcome::Interrupted(interrupt) => return Ok(Some(interrupted(interrupt))),
+                Outcome::Left => return Ok(Some(Ending::Left)),
             }
         }
         if !setup.is_empty() {
@@ -109,6 +115,7 @@ impl Flow<'_> {
             attended = attend(exec, io) => match attended {
                 Attended::Ended(status) => self.status(status, None).await,
                 Attended::Interrupted(interrupt) => Ok(Outcome::Interrupted(interrupt)),
+                Attended::Left => Ok(Outcome::Left),
             },
             exit = ended(machine.as_ref()) => {
                 let status = tokio::time::timeout(LAST_WORDS, exec.wait()).await;

@@ -61,13 +61,17 @@ impl Flow<'_> {
         let directory = self.directory.insert(directory);
         let root = match self.tenure {
             Tenure::Attached => root_files(prepared, directory)?,
-            Tenure::Detached | Tenure::Borrowed => RootFiles::Copy { disk: prepared.base.clone() },
+            Tenure::Detached | Tenure::Leavable | Tenure::Borrowed => {
+                RootFiles::Copy { disk: prepared.base.clone() }
+            }
         };
         self.report.rootfs_path = Some(root.reported().display().to_string());
         let disks = &self.request.disks;
         let made = match self.tenure {
             Tenure::Attached => directory.path().to_owned(),
-            Tenure::Detached | Tenure::Borrowed => fresh(directory.file("run/disks"))?,
+            Tenure::Detached | Tenure::Leavable | Tenure::Borrowed => {
+                fresh(directory.file("run/disks"))?
+            }
         };
         let attached = attach(disks, &self.tools.state, &made, &io.progress);
         let attached = io.interrupts.guard(attached).await?;
@@ -75,7 +79,7 @@ impl Flow<'_> {
 
         let run_dir = RunDir::create(directory.file(match self.tenure {
             Tenure::Attached => "run",
-            Tenure::Detached | Tenure::Borrowed => "run/machine",
+            Tenure::Detached | Tenure::Leavable | Tenure::Borrowed => "run/machine",
         }))?;
         let token = new_token()?;
         let power_off = prepared.choice.capabilities.power_off;
@@ -86,11 +90,14 @@ impl Flow<'_> {
             loopback_ports: channel.and_then(|c| c.loopback_port()).into_iter().collect(),
             on_disconnect: match self.tenure {
                 Tenure::Attached | Tenure::Borrowed => OnDisconnect::PowerOff,
-                Tenure::Detached => OnDisconnect::Reconnect,
+                Tenure::Detached | Tenure::Leavable => OnDisconnect::Reconnect,
             },
             ..agent_config(token.clone(), power_off, hostname, &root, &attached)
         };
         self.token = Some(token.clone());
+        if let Some(front) = &self.front {
+            front.note_agent(token.clone())?;
+        }
         let archive = initramfs::archive(self.tools.agent, &config);
         let initramfs = write_private(run_dir.file("initramfs"), &archive)?;
         let network = &prepared.network;
@@ -105,7 +112,7 @@ impl Flow<'_> {
                 self.life = Some(life);
                 lifetime
             }
-            Tenure::Detached => Lifetime::Detached,
+            Tenure::Detached | Tenure::Leavable => Lifetime::Detached,
         };
         let machine = prepared.choice.backend.create(&spec, &run_dir, lifetime).await?;
         let machine = self.machine.insert(machine);
@@ -189,12 +196,15 @@ impl Flow<'_> {
 
     /// The end of the workspace: kept with a manifest and a result, or removed.
     pub(super) fn keep_or_remove(
-        &self,
+        &mut self,
         directory: WorkspaceDir,
         ending: &Result<Ending, RunError>,
     ) -> Result<(), RunError> {
         if !self.request.keep || ending.is_err() {
             return directory.remove();
+        }
+        if let Some(front) = self.front.take() {
+            front.at_rest()?;
         }
         if let Some(result) = &self.report.result {
             let file = directory.file(RESULT);

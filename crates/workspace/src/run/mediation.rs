@@ -74,6 +74,8 @@ impl Flow<'_> {
         let reported = self.report.mediation.take().map(|reported| reported.with(status.clone()));
         self.report.mediation = reported;
         match (ending, status.broken, &self.request.mediation) {
+            // Who takes up what was left sees for itself.
+            (Ok(Ending::Left), ..) => Ok(Ending::Left),
             (Ok(ending), Some(reason), Some(request)) if ending.exit_code() == 0 => {
                 Ok(Ending::MediationBroken { target: request.target.to_string(), reason })
             }

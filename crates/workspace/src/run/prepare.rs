@@ -83,7 +83,9 @@ impl Flow<'_> {
 
     fn argv(&self, defaults: &ImageDefaults) -> Result<Vec<String>, RunError> {
         match self.tenure {
-            Tenure::Attached => argv(&self.request.command, defaults, &self.request.shell),
+            Tenure::Attached | Tenure::Leavable => {
+                argv(&self.request.command, defaults, &self.request.shell)
+            }
             // It need not run anything.
             Tenure::Detached | Tenure::Borrowed => Ok(Vec::new()),
         }

@@ -1,7 +1,5 @@
 //! Bringing a workspace's machine up.
 
-use microagent_supervisor::Selection;
-
 use super::Shim;
 use super::take_up::AgentRecord;
 use crate::named::create::DISK;
@@ -45,12 +43,7 @@ pub(super) async fn start(
 
 /// Writes down by what the machine is found again, before there is one.
 fn note_backend(shim: &Shim, request: &RunRequest, name: &str) -> Result<(), RunError> {
-    let mut next = shim.standing.borrow().clone();
-    next.backend = Some(name.to_owned());
-    next.supervisor = Some(match &request.supervisor {
-        Selection::Auto => name.to_owned(),
-        named => named.to_string(),
-    });
+    let next = shim.standing.borrow().clone().runs_on(&request.supervisor, name);
     next.write(shim.workspace.path())?;
     shim.standing.send_replace(next);
     Ok(())
@@ -58,9 +51,7 @@ fn note_backend(shim: &Shim, request: &RunRequest, name: &str) -> Result<(), Run
 
 /// Writes down by what the workspace's command is found again, before there is one.
 pub(super) fn note_command(shim: &Shim, id: u32) -> Result<(), RunError> {
-    let mut record = AgentRecord::read(&shim.workspace)?;
-    record.command = Some(id);
-    record.write(&shim.workspace)
+    AgentRecord::read(&shim.workspace)?.with_command(id, false).write(&shim.workspace)
 }
 
 /// Nobody watches a shim; what it has to say goes to its log.

@@ -1,5 +1,6 @@
-//! The workspace's console: one shell on a terminal, shared by all who connect, with the last of
-//! what it showed for those who come later.
+//! The workspace's console: a terminal shared by all who connect, with the last of what it showed
+//! for those who come later. On it runs the workspace's own command, where that has a terminal,
+//! or else a shell.
 
 use std::collections::VecDeque;
 use std::io;
@@ -12,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex};
 use tokio::net::UnixStream;
 use tokio::sync::{broadcast, mpsc};
 
+use super::output::OutputLog;
 use crate::RunError;
 use crate::command::{exec_request, with_terminal};
 use crate::named::manifest::Manifest;
@@ -48,6 +50,14 @@ struct Shown(Arc<Mutex<Screen>>);
 struct Screen {
     history: VecDeque<u8>,
     viewers: broadcast::Sender<Arc<[u8]>>,
+    log: Option<OutputLog>,
+}
+
+impl Screen {
+    fn new(log: Option<OutputLog>) -> Self {
+        let (viewers, _) = broadcast::channel(BEHIND);
+        Self { history: VecDeque::new(), viewers, log }
+    }
 }
 
 /// A client of the console.
@@ -101,22 +111,38 @@ impl Console {
         let around = request.surroundings();
         let exec =
             exec_request(relay.next_id(), argv, &manifest.defaults, &around, &hostname, true);
-        let (sink, source) = duplex(PIECE);
-        let (input, typed) = mpsc::channel(AHEAD);
-        let shown = Shown::new();
-        let io = ExecIo {
-            stdin: Some(Box::new(source)),
-            stdout: shown.sink(),
-            stderr: Box::new(tokio::io::sink()),
-        };
-        let exec = Arc::new(relay.session().exec(with_terminal(exec, Some(size)), io));
-        tokio::spawn(type_in(typed, sink, exec.clone()));
-        Ok(Shell { exec, input, shown })
+        let exec = with_terminal(exec, Some(size));
+        Ok(Shell::open(Shown::new(), |io| relay.session().exec(exec, io)))
+    }
+
+    /// Has the workspace's command run here, which is started with these streams. What it prints
+    /// is kept in the log as well.
+    pub(super) fn hold(&self, log: &OutputLog, start: impl FnOnce(ExecIo) -> Exec) -> Arc<Exec> {
+        let shown = Shown(Arc::new(Mutex::new(Screen::new(Some(log.clone())))));
+        let shell = Shell::open(shown, start);
+        let exec = shell.exec.clone();
+        *self.shell() = Some(shell);
+        exec
     }
 
     fn shell(&self) -> MutexGuard<'_, Option<Shell>> {
         // No code panics while it holds the lock; if some did, the shell would still be whole.
         self.shell.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shell {
+    /// Starts it with the streams of a terminal.
+    fn open(shown: Shown, start: impl FnOnce(ExecIo) -> Exec) -> Self {
+        let (sink, source) = duplex(PIECE);
+        let (input, typed) = mpsc::channel(AHEAD);
+        let exec = Arc::new(start(ExecIo {
+            stdin: Some(Box::new(source)),
+            stdout: shown.sink(),
+            stderr: Box::new(tokio::io::sink()),
+        }));
+        tokio::spawn(type_in(typed, sink, exec.clone()));
+        Self { exec, input, shown }
     }
 }
 
@@ -172,8 +198,7 @@ impl Viewer {
 
 impl Shown {
     fn new() -> Self {
-        let (viewers, _) = broadcast::channel(BEHIND);
-        Self(Arc::new(Mutex::new(Screen { history: VecDeque::new(), viewers })))
+        Self(Arc::new(Mutex::new(Screen::new(None))))
     }
 
     /// Where to write to it. It never waits: whoever does not look in time misses it.
@@ -193,6 +218,9 @@ impl Shown {
         screen.history.extend(bytes);
         let surplus = screen.history.len().saturating_sub(HISTORY);
         screen.history.drain(..surplus);
+        if let Some(log) = &screen.log {
+            log.keep(bytes);
+        }
         // An error is that nobody looks.
         let _ = screen.viewers.send(bytes.into());
     }

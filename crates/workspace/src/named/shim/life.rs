@@ -16,7 +16,7 @@ use super::come_up::{SIGTERM, Silent, note_command, start};
 use super::look::look;
 use super::output::OutputLog;
 use super::policy::{Backoff, Ended};
-use super::take_up::{Left, take_up};
+use super::take_up::{Left, Resumed, take_up};
 use super::{Demand, How, Shim, unwritten};
 use crate::command::exec_request;
 use crate::directory::WorkspaceDir;
@@ -157,6 +157,7 @@ impl<'a> Life<'a> {
             stderr: log.sink(),
             interrupts: Interrupts::new(signals, None),
             progress: Arc::new(Silent),
+            leave: None,
         };
         let mut flow = Flow::detached(&request, self.tools, directory.take());
         let up = self.come_up(&mut flow, &manifest, &mut io, &stop).await;
@@ -223,13 +224,19 @@ impl<'a> Life<'a> {
             let (stdout, stderr) = (log.sink(), log.sink());
             ExecIo { stdin: None, stdout, stderr }
         };
+        let left = left.and_then(|left| left.command);
         let command = match (&manifest.command, left) {
-            (None, _) => None,
-            (Some(_), Some(Left { command: Some(id), .. })) => Some(session.resume(id, streams())),
-            (Some(_), Some(Left { command: None, .. })) => {
+            (_, Some(Resumed { id: Some(id), terminal: true })) => {
+                Some(self.shim.console.hold(log, |io| session.resume(id, io)))
+            }
+            (_, Some(Resumed { id: Some(id), terminal: false })) => {
+                Some(Arc::new(session.resume(id, streams())))
+            }
+            (_, Some(Resumed { id: None, .. })) => {
                 let reason = "its command ended when there was no shim to see it".into();
                 return Err(RunError::Lost { reason, console: Vec::new() });
             }
+            (None, None) => None,
             (Some(argv), None) => {
                 let around = flow.request.surroundings();
                 let hostname = flow.request.guest_hostname();
@@ -237,7 +244,7 @@ impl<'a> Life<'a> {
                 note_command(self.shim, id)?;
                 let defaults = &manifest.defaults;
                 let request = exec_request(id, argv, defaults, &around, &hostname, false);
-                Some(session.exec(request, streams()))
+                Some(Arc::new(session.exec(request, streams())))
             }
         };
         self.shim.relay.send_replace(Some(relay));
@@ -245,7 +252,7 @@ impl<'a> Life<'a> {
         self.been_up = true;
         let began = now();
         let memory = flow.request.resources.memory_mib;
-        let end = self.attend(machine, &session, command.as_ref(), memory).await?;
+        let end = self.attend(machine, &session, command.as_deref(), memory).await?;
         if let End::Command(status) = &end {
             self.keep_result(began, status)?;
         }

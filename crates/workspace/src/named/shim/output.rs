@@ -45,12 +45,15 @@ impl OutputLog {
     /// Where to write to it.
     pub(crate) fn sink(&self) -> Sink {
         let log = self.clone();
-        sink_to(move |bytes| {
-            if let Err(error) = log.push(bytes) {
-                // A full disk must not end what runs in the guest.
-                tracing::warn!(%error, "cannot keep what a command prints");
-            }
-        })
+        sink_to(move |bytes| log.keep(bytes))
+    }
+
+    /// Keeps what a command prints.
+    pub(crate) fn keep(&self, bytes: &[u8]) {
+        if let Err(error) = self.push(bytes) {
+            // A full disk must not end what runs in the guest.
+            tracing::warn!(%error, "cannot keep what a command prints");
+        }
     }
 
     fn push(&self, bytes: &[u8]) -> io::Result<()> {

@@ -22,13 +22,16 @@ const IDS: u32 = 1 << 20;
 /// `run/agent.json`: by what the agent is known again.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct AgentRecord {
+pub(in crate::named) struct AgentRecord {
     version: u32,
     token: Token,
     /// The number of its next session, at least.
     pub(super) session: u32,
     /// The workspace's command.
-    pub(super) command: Option<u32>,
+    command: Option<u32>,
+    /// Whether that has a terminal.
+    #[serde(default)]
+    terminal: bool,
 }
 
 impl Versioned for AgentRecord {
@@ -39,18 +42,32 @@ impl Versioned for AgentRecord {
 /// What an earlier shim left.
 #[derive(Debug)]
 pub(super) struct Left {
-    /// The workspace's command, if it is there to be resumed.
-    pub(super) command: Option<u32>,
+    /// The workspace's command, where it had one.
+    pub(super) command: Option<Resumed>,
     /// The first id that nobody has used.
     pub(super) first: u32,
 }
 
+/// A command of an earlier session.
+#[derive(Debug)]
+pub(super) struct Resumed {
+    /// Its id, if it is there to be resumed.
+    pub(super) id: Option<u32>,
+    /// Whether it has a terminal.
+    pub(super) terminal: bool,
+}
+
 impl AgentRecord {
-    pub(super) fn new(token: Token) -> Self {
-        Self { version: Self::VERSION, token, session: 1, command: None }
+    pub(in crate::named) fn new(token: Token) -> Self {
+        Self { version: Self::VERSION, token, session: 1, command: None, terminal: false }
     }
 
-    pub(super) fn read(workspace: &Registered) -> Result<Self, RunError> {
+    /// With the command that is about to be asked for, at a terminal or not.
+    pub(in crate::named) fn with_command(self, id: u32, terminal: bool) -> Self {
+        Self { command: Some(id), terminal, ..self }
+    }
+
+    pub(in crate::named) fn read(workspace: &Registered) -> Result<Self, RunError> {
         let gone = || {
             let e = std::io::ErrorKind::NotFound.into();
             RunError::state("there is no record of its agent".into(), e)
@@ -58,7 +75,7 @@ impl AgentRecord {
         durable::read(&workspace.run().join(FILE))?.ok_or_else(gone)
     }
 
-    pub(super) fn write(&self, workspace: &Registered) -> Result<(), RunError> {
+    pub(in crate::named) fn write(&self, workspace: &Registered) -> Result<(), RunError> {
         durable::write(&workspace.run().join(FILE), self)
     }
 }
@@ -98,7 +115,9 @@ pub(super) async fn take_up(
         .left(LEFT_WITHIN)
         .await
         .map_err(|e| RunError::Lost { reason: crate::error::chain(&e), console: Vec::new() })?;
-    let command = record.command.filter(|id| left.contains(id));
-    left.into_iter().filter(|id| Some(*id) != command).for_each(|id| agent.abandon(id));
+    let there = record.command.filter(|id| left.contains(id));
+    left.into_iter().filter(|id| Some(*id) != there).for_each(|id| agent.abandon(id));
+    let resumed = |_| Resumed { id: there, terminal: record.terminal };
+    let command = record.command.map(resumed);
     Ok(Left { command, first: IDS.saturating_mul(session) })
 }

@@ -1,21 +1,23 @@
-//! Keys by which a terminal leaves a console that goes on.
+//! Keys by which a terminal leaves what goes on without it.
 
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::Notify;
 
-/// Ctrl-].
+/// Ctrl-], which leaves a console. Programs have uses for it, so it does not leave a run.
 const LEAVE: u8 = 0x1d;
 /// Ctrl-P, and after it
 const FIRST: u8 = 0x10;
 /// Ctrl-Q.
 const SECOND: u8 = 0x11;
 
-/// What is typed, up to Ctrl-] or Ctrl-P Ctrl-Q.
+/// What is typed, up to the keys to leave by: its end.
 #[derive(Debug)]
-pub(super) struct UntilDetached<R> {
+pub(crate) struct UntilDetached<R> {
     source: R,
     keys: DetachKeys,
 }
@@ -23,14 +25,48 @@ pub(super) struct UntilDetached<R> {
 /// What was typed of the keys to leave by.
 #[derive(Debug, Default)]
 struct DetachKeys {
+    /// Whether Ctrl-] is one.
+    alone: bool,
     /// A Ctrl-P that was not passed on yet.
     held: bool,
     left: bool,
 }
 
 impl<R> UntilDetached<R> {
-    pub(super) fn new(source: R) -> Self {
-        Self { source, keys: DetachKeys::default() }
+    /// Up to Ctrl-] or Ctrl-P Ctrl-Q.
+    pub(crate) fn new(source: R) -> Self {
+        Self { source, keys: DetachKeys { alone: true, ..DetachKeys::default() } }
+    }
+}
+
+/// What is typed to a run, which Ctrl-P Ctrl-Q leave. It does not end by that: the command's
+/// input goes on.
+#[derive(Debug)]
+pub(crate) struct UntilLeft<R> {
+    typed: UntilDetached<R>,
+    left: Arc<Notify>,
+}
+
+impl<R> UntilLeft<R> {
+    /// Tells `left` when it is left.
+    pub(crate) fn new(source: R, left: Arc<Notify>) -> Self {
+        Self { typed: UntilDetached { source, keys: DetachKeys::default() }, left }
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for UntilLeft<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut self.typed).poll_read(cx, buf));
+        if self.typed.keys.left && buf.filled().len() == before {
+            self.left.notify_one();
+            return Poll::Pending;
+        }
+        Poll::Ready(read)
     }
 }
 
@@ -40,7 +76,11 @@ impl DetachKeys {
         let mut passed = Vec::with_capacity(typed.len() + 1);
         for key in typed {
             match (std::mem::take(&mut self.held), *key) {
-                (_, LEAVE) | (true, SECOND) => {
+                (_, LEAVE) if self.alone => {
+                    self.left = true;
+                    break;
+                }
+                (true, SECOND) => {
                     self.left = true;
                     break;
                 }
@@ -88,7 +128,10 @@ mod tests {
     use super::*;
 
     fn check(typed: &[&[u8]], passed: &[u8], left: bool) {
-        let mut keys = DetachKeys::default();
+        check_keys(DetachKeys { alone: true, ..DetachKeys::default() }, typed, passed, left);
+    }
+
+    fn check_keys(mut keys: DetachKeys, typed: &[&[u8]], passed: &[u8], left: bool) {
         let got: Vec<u8> = typed.iter().flat_map(|typed| keys.take(typed)).collect();
         assert_eq!((&got[..], keys.left), (passed, left), "{typed:?}");
     }
@@ -102,5 +145,29 @@ mod tests {
         check(&[b"\x10a\x11"], b"\x10a\x11", false);
         check(&[b"\x10\x10\x11"], b"\x10", true);
         check(&[b"\x10", b"x"], b"\x10x", false);
+    }
+
+    #[test]
+    fn a_run_is_left_by_two_keys_only() {
+        let check = |typed: &[u8], passed: &[u8], left| {
+            check_keys(DetachKeys::default(), &[typed], passed, left);
+        };
+        check(b"a\x1db", b"a\x1db", false);
+        check(b"\x10\x1d", b"\x10\x1d", false);
+        check(b"a\x10\x11b", b"a", true);
+    }
+
+    #[tokio::test]
+    async fn a_run_that_is_left_gets_no_end_of_input() {
+        use tokio::io::AsyncReadExt;
+        let left = Arc::new(Notify::new());
+        let mut keys = UntilLeft::new(&b"ab\x10\x11cd"[..], left.clone());
+        let mut typed = Vec::new();
+        tokio::select! {
+            biased;
+            read = keys.read_to_end(&mut typed) => panic!("it ended: {read:?}"),
+            () = left.notified() => {}
+        }
+        assert_eq!(typed, b"ab");
     }
 }
