@@ -5,7 +5,8 @@ Prints, from interleaved runs of one session, with medians and their ratio:
     accelerator, memory and processors, and an init that ends the machine at once;
 (b) our kernel against Debian's packaged one on the same bare QEMU;
 (c) a root disk from layers against `umoci unpack` and `mke2fs -d`;
-(d) the peak memory of the program while it does that.
+(d) the peak memory of the program while it does that;
+(e) `exec` of `true` in a workspace that is up against what it is made of, see bench_exec.
 """
 
 import argparse
@@ -16,6 +17,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+import bench_exec
 
 LIMIT = 120  # seconds that one run may take
 BIG_FILE = 256 << 20  # bytes of file content that (d) adds to an image
@@ -30,12 +33,13 @@ def main():
     kernels(options, cmdline)
     root_disk(options)
     peak_memory(options)
+    execs(options)
     trace(options)
 
 
 def arguments():
     parser = argparse.ArgumentParser(description=__doc__)
-    for name in ("microagent", "kernel", "debian-kernel", "initramfs", "work", "busybox", "debian"):
+    for name in ("microagent", "kernel", "debian-kernel", "initramfs", "work", "busybox", "debian", "guest"):
         parser.add_argument(f"--{name}", required=True, type=Path)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--accel", choices=("tcg", "kvm"), default="tcg")
@@ -158,6 +162,16 @@ def add_big_file(options):
     shutil.copytree(options.debian, layout)
     check(["umoci", "raw", "add-layer", "--image", f"{layout}:latest", work / "big/layer.tar"])
     return layout
+
+
+def execs(options):
+    title("(e) `exec` of `true` against a process of the host, an echo over vsock and a process of the\n"
+          "    guest; aim: 1.5 or less")  # fmt: skip
+    state = ["--state-dir", options.work / "state"]
+    check([options.microagent, "create", *state, "--kernel", options.kernel, "--name", "bench-exec",
+           "--supervisor", f"qemu:accel={options.accel}", "--network", "isolated",
+           "--image", f"oci:{options.busybox}:latest"])  # fmt: skip
+    bench_exec.report(bench_exec.Scene(options.microagent, state, options.guest), 4 * options.rounds)
 
 
 def trace(options):

@@ -1,8 +1,9 @@
 /*
- * What bench_lab measures from within a guest.
+ * What bench and bench_lab measure from within a guest.
  *
  *   bench-guest send WHERE MIB      zeros to the host, at a port of vsock or at an ADDRESS:PORT
  *   bench-guest receive WHERE MIB   from the host, and then one byte to it
+ *   bench-guest echo PORT           listens at a port of vsock, and gives one host back what it sends
  *   bench-guest read DEVICE SECONDS READERS
  *       aligned blocks of 4 KiB from anywhere on the device, past the page cache; prints how
  *       many were read in a second
@@ -94,6 +95,24 @@ static void receive_all(char *where, long mib)
 		fail("answer");
 }
 
+static void echo(const char *port)
+{
+	struct sockaddr_vm any = { .svm_family = AF_VSOCK, .svm_cid = VMADDR_CID_ANY, .svm_port = atoi(port) };
+	int fd = socket(AF_VSOCK, SOCK_STREAM, 0);
+	ssize_t got;
+
+	if (fd < 0 || bind(fd, (struct sockaddr *)&any, sizeof(any)) < 0 || listen(fd, 1) < 0)
+		fail("listen");
+	puts("listening");
+	fflush(stdout);
+	fd = accept(fd, NULL, NULL);
+	if (fd < 0)
+		fail("accept");
+	while ((got = read(fd, chunk, CHUNK)) > 0)
+		if (write(fd, chunk, got) != got)
+			fail("send");
+}
+
 static double now(void)
 {
 	struct timespec time;
@@ -150,6 +169,8 @@ int main(int argc, char **argv)
 		send_all(argv[2], atol(argv[3]));
 	else if (argc == 4 && strcmp(argv[1], "receive") == 0)
 		receive_all(argv[2], atol(argv[3]));
+	else if (argc == 3 && strcmp(argv[1], "echo") == 0)
+		echo(argv[2]);
 	else if (argc == 5 && strcmp(argv[1], "read") == 0)
 		read_blocks(argv[2], atoi(argv[3]), atoi(argv[4]));
 	else
