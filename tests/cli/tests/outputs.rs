@@ -141,6 +141,9 @@ fn a_kept_workspace_gives_its_outputs_later() {
     let image = image.to_str().unwrap();
     let rootfs = |arguments: &[&str]| sandbox.call(&["rootfs"]).args(arguments).output();
     rootfs(&["ls", image]).code(0).shows(&["made", "lost+found", "etc", "directory"]);
+    let json = rootfs(&["ls", "--json", image]).code(0).json();
+    let names: Vec<_> = json["entries"].as_array().unwrap().iter().map(|e| &e["name"]).collect();
+    assert!(names.iter().any(|name| *name == "made"), "{json}");
     rootfs(&["ls", image, "/made"]).code(0).shows(&["-> /etc/passwd", "fifo", "4711"]);
     rootfs(&["cat", image, "/made/d/link"]).code(0).prints("one\n");
     rootfs(&["cat", image, "/etc"]).refuses(125, &["/etc is a directory"]);

@@ -171,6 +171,26 @@ fn a_doctor_wants_a_supervisor_that_can_run_what_run_makes() {
 }
 
 #[test]
+fn a_doctor_says_that_a_supervisor_has_no_network() {
+    let Some((sandbox, _)) = parts() else { return };
+    let hosted = env!("CARGO_BIN_EXE_hosted-supervisor");
+    let finding = || {
+        let doctor = sandbox.call(&["doctor", "--json"]).env("MICROAGENT_SUPERVISOR", hosted);
+        let json = doctor.output().code(0).json();
+        let findings = json["findings"].as_array().unwrap();
+        findings.iter().find(|finding| finding["name"] == "supervisor").unwrap().clone()
+    };
+    let found = finding();
+    assert_eq!(found["verdict"], "degraded", "{found}");
+    assert!(found["remedy"].as_str().unwrap().contains("--network isolated"), "{found}");
+    fs::create_dir(sandbox.state()).unwrap();
+    fs::set_permissions(sandbox.state(), fs::Permissions::from_mode(0o700)).unwrap();
+    fs::write(sandbox.state().join("config.toml"), "network = \"isolated\"\n").unwrap();
+    let found = finding();
+    assert_eq!(found["verdict"], "ok", "{found}");
+}
+
+#[test]
 fn qemu_behind_the_protocol_runs_a_command() {
     let Some((sandbox, image)) = parts() else { return };
     let program = sandbox.setting().program.display();

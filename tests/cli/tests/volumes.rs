@@ -47,7 +47,8 @@ fn a_volume_keeps_what_one_run_leaves_for_the_next() {
     volume(&sandbox, &["rm", "data"]).refuses(2, &["no volume 'data'"]);
     let outcome = run(&sandbox, busybox, &["-v", "data:/data"], "true").output();
     outcome.refuses(2, &["no volume 'data'", "volume create data"]);
-    volume(&sandbox, &["list", "--json"]).code(0).prints("[]\n");
+    let list = volume(&sandbox, &["list", "--json"]).code(0).json();
+    assert_eq!(list, serde_json::json!({ "volumes": [] }));
 }
 
 #[test]

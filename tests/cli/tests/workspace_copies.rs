@@ -8,7 +8,6 @@ use std::time::Duration;
 use microagent_tests_cli::images::busybox;
 use microagent_tests_cli::{Kept, Sandbox, until};
 use rustix::process::Signal;
-use serde_json::Value;
 
 #[test]
 fn files_are_copied_in_and_out_up_or_at_rest() {
@@ -104,8 +103,8 @@ fn outputs_are_fetched_while_it_is_up_and_after() {
     let Some(kept) = Kept::new(image, &[&more[..], &["--setup", line]].concat()) else { return };
     let list = |kind: &str| {
         let list = kept.sandbox.call(&["--json", "artifacts", "list", &kept.name]).output();
-        let list: Value = serde_json::from_str(&list.code(0).stdout()).unwrap();
-        let of = |at: usize, key: &str| list[at][key].clone();
+        let list = list.code(0).json();
+        let of = |at: usize, key: &str| list["outputs"][at][key].clone();
         assert_eq!((of(0, "kind"), of(0, "size")), ("file".into(), 4.into()), "{list}");
         assert_eq!((of(1, "kind"), of(1, "size")), ("directory".into(), ().into()), "{list}");
         assert_eq!((of(2, "kind"), of(3, "kind")), (kind.into(), ().into()), "{list}");

@@ -27,7 +27,7 @@ fn name(text: &str) -> Result<Name, Failure> {
 async fn list(state: &StateDir, name: &Name, global: &Global) -> Result<u8, Failure> {
     let list = artifacts(state, name).await?;
     if global.json {
-        print_json(&list);
+        print_json(&serde_json::json!({ "workspace": name, "outputs": list }));
         return Ok(0);
     }
     let rows = list.into_iter().map(|artifact| {

@@ -35,7 +35,7 @@ pub(super) fn ls(args: &RootfsLsArgs, global: &Global) -> Result<u8, Failure> {
     check_unused(&args.image)?;
     let listed = listed(args).map_err(failed(&args.image))?;
     if global.json {
-        print_json(&listed);
+        print_json(&serde_json::json!({ "entries": listed }));
         return Ok(0);
     }
     let row = |item: Listed| {

@@ -19,7 +19,10 @@ pub(crate) fn run(command: VolumeCommand, global: &Global) -> Result<u8, Failure
         }
         VolumeCommand::List => {
             let list = volumes(&StateDir::peek(tools::state_path(global)?)?)?;
-            if global.json { print_json(&list) } else { print(&listed(&list)) }
+            match global.json {
+                true => print_json(&serde_json::json!({ "volumes": list })),
+                false => print(&listed(&list)),
+            }
         }
         VolumeCommand::Inspect { name } => {
             print_json(&inspect_volume(&tools::state(global)?, &id(&name)?)?);

@@ -4,10 +4,10 @@ use std::fs::OpenOptions;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use microagent_backend::admit;
+use microagent_backend::{Capabilities, admit};
 use microagent_guarded::{ask, locate_passt};
 use microagent_kernel::Catalogue;
-use microagent_machine::MachineSpec;
+use microagent_machine::{Feature, MachineSpec};
 use microagent_supervisor::Selection;
 use microagent_workspace::{RunError, StateDir, ordinary_machine};
 
@@ -18,6 +18,9 @@ use crate::run::host_cpus;
 use crate::tools;
 
 const KVM: &str = "/dev/kvm";
+
+/// What `--network` and the configuration call no network.
+const ISOLATED: &str = "isolated";
 
 /// What to do where KVM cannot be had.
 const NO_KVM: &str =
@@ -87,12 +90,13 @@ pub(super) async fn supervisor(found: &[Found], state: &StateDir) -> Finding {
     let ordinary = ordinary_machine(host_cpus());
     match named(state) {
         Err(failure) => Finding::failed(name, failure.message, failure.hint),
-        Ok(Selection::Auto) => automatic(found, &ordinary),
+        Ok(Selection::Auto) => automatic(found, &ordinary, state),
         Ok(selection) => match tools::registry(state).choose(&selection, &ordinary).await {
             Ok(choice) => {
                 let why = choice.reasons.last().map(|reason| reason.text.clone());
                 let why = why.unwrap_or_default();
-                Finding::ok(name, format!("{}: {why}", choice.backend.name()))
+                let detail = format!("{}: {why}", choice.backend.name());
+                with_network(detail, &choice.capabilities, state)
             }
             Err(e) => {
                 let failure = Failure::from(RunError::from(e));
@@ -110,12 +114,13 @@ fn named(state: &StateDir) -> Result<Selection, Failure> {
 }
 
 /// The first that works and can run it, in the order in which `auto` tries them.
-fn automatic(found: &[Found], ordinary: &MachineSpec) -> Finding {
+fn automatic(found: &[Found], ordinary: &MachineSpec, state: &StateDir) -> Finding {
     let works = found.iter().filter_map(|one| Some((one, one.capabilities.as_ref()?)));
     match works.into_iter().find(|(_, capabilities)| admit(ordinary, capabilities).is_empty()) {
         Some((one, capabilities)) => {
             let kind = capabilities.acceleration.name();
-            Finding::ok("supervisor", format!("auto takes {} ({kind})", one.supervisor))
+            let detail = format!("auto takes {} ({kind})", one.supervisor);
+            with_network(detail, capabilities, state)
         }
         None => Finding::failed(
             "supervisor",
@@ -123,6 +128,20 @@ fn automatic(found: &[Found], ordinary: &MachineSpec) -> Finding {
             Some("install QEMU (Debian: apt-get install qemu-system-x86)".into()),
         ),
     }
+}
+
+/// Whether what was chosen gives a machine the network that it has unless told otherwise.
+fn with_network(detail: String, capabilities: &Capabilities, state: &StateDir) -> Finding {
+    let network = tools::config(state).ok().and_then(|config| config.network);
+    let wanted = network.as_deref() != Some(ISOLATED);
+    if !wanted || capabilities.features.contains(&Feature::UserNet) {
+        return Finding::ok("supervisor", detail);
+    }
+    let remedy = format!(
+        "a run has one by default and is refused: --network {ISOLATED}, or network = \
+         \"{ISOLATED}\" in config.toml, has none"
+    );
+    Finding::degraded("supervisor", format!("{detail}; it has no network"), remedy)
 }
 
 /// Whether the monitor is there and of this version.
