@@ -60,13 +60,16 @@ impl<R: AsyncRead + Unpin> AsyncRead for UntilLeft<R> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        let read = ready!(Pin::new(&mut self.typed).poll_read(cx, buf));
-        if self.typed.keys.left && buf.filled().len() == before {
+        loop {
+            let before = buf.filled().len();
+            let read = ready!(Pin::new(&mut self.typed).poll_read(cx, buf));
+            if !self.typed.keys.left || buf.filled().len() != before {
+                return Poll::Ready(read);
+            }
+            // Where it cannot be left, what is typed after that is the command's again.
+            self.typed.keys.left = false;
             self.left.notify_one();
-            return Poll::Pending;
         }
-        Poll::Ready(read)
     }
 }
 
@@ -159,15 +162,19 @@ mod tests {
 
     #[tokio::test]
     async fn a_run_that_is_left_gets_no_end_of_input() {
-        use tokio::io::AsyncReadExt;
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
         let left = Arc::new(Notify::new());
-        let mut keys = UntilLeft::new(&b"ab\x10\x11cd"[..], left.clone());
-        let mut typed = Vec::new();
+        let (mut terminal, typed) = tokio::io::duplex(64);
+        terminal.write_all(b"ab\x10\x11").await.unwrap();
+        let mut keys = UntilLeft::new(typed, left.clone());
+        let mut seen = [0; 64];
+        assert_eq!(keys.read(&mut seen).await.unwrap(), 2);
         tokio::select! {
             biased;
-            read = keys.read_to_end(&mut typed) => panic!("it ended: {read:?}"),
+            read = keys.read(&mut seen) => panic!("more was typed: {read:?}"),
             () = left.notified() => {}
         }
-        assert_eq!(typed, b"ab");
+        terminal.write_all(b"c").await.unwrap();
+        assert_eq!(keys.read(&mut seen).await.unwrap(), 1);
     }
 }

@@ -51,7 +51,7 @@ pub(crate) async fn run(args: RunArgs, global: &Global) -> Result<u8, Failure> {
     let (hangup, signals) = signals::forward_with().map_err(taken)?;
     let terminal = streams.tty.then(terminal::sizes).transpose().map_err(taken)?;
     if streams.raw {
-        terminal::mind_signals().map_err(taken)?;
+        terminal::mind_signals(args.keep.then_some(&hangup)).map_err(taken)?;
     }
     let deadline = deadline.map(|limit| tokio::time::Instant::now() + limit);
     let tools = tools::tools(tools::state(global)?)?;

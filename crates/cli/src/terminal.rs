@@ -73,15 +73,23 @@ fn size() -> TtySize {
     })
 }
 
-/// From now on, signals that end or stop this program give the terminal back first.
-pub(crate) fn mind_signals() -> io::Result<()> {
+/// From now on, signals that end or stop this program give the terminal back first. Where
+/// something would be left running by that, they are passed on instead.
+pub(crate) fn mind_signals(instead: Option<&mpsc::Sender<i32>>) -> io::Result<()> {
     for number in ENDING {
         let mut stream = signal(SignalKind::from_raw(number))?;
+        let instead = instead.cloned();
         tokio::spawn(async move {
-            if stream.recv().await.is_some() {
-                give_back();
-                // As the signal itself would have it. The machine goes with the process.
-                std::process::exit(signal_code(number).into());
+            while stream.recv().await.is_some() {
+                match &instead {
+                    // A full channel holds enough signals.
+                    Some(instead) => _ = instead.try_send(number),
+                    None => {
+                        give_back();
+                        // As the signal itself would have it. The machine goes with the process.
+                        std::process::exit(signal_code(number).into());
+                    }
+                }
             }
         });
     }

@@ -34,6 +34,8 @@ pub(crate) struct Command {
     state: State,
     /// Whether the host of this session knows of it.
     known: bool,
+    /// Whether another session began it.
+    resumed: bool,
     stdin: Input,
     outputs: [Output; 2],
     terminal: Option<OwnedFd>,
@@ -151,6 +153,7 @@ impl Command {
             pid,
             state: State::Starting { status, report: Vec::new(), signals: Vec::new() },
             known: true,
+            resumed: false,
             stdin: Input { pipe: stdin, pending, ended, credit: WINDOW, owed: 0 },
             outputs: [output(Stream::Stdout, Some(stdout)), output(Stream::Stderr, stderr)],
             terminal,
@@ -256,7 +259,7 @@ impl Command {
 
     /// Another session takes it up: credit is that of a new command.
     pub(crate) fn resume(&mut self) {
-        self.known = true;
+        (self.known, self.resumed) = (true, true);
         (self.stdin.credit, self.stdin.owed) = (WINDOW, 0);
         self.outputs.iter_mut().for_each(|output| output.credit = WINDOW);
     }
@@ -280,6 +283,10 @@ impl Command {
     /// Takes standard input from the host; without bytes, its end.
     pub(crate) fn take_input(&mut self, bytes: &[u8], link: &mut Link) -> Result<(), LinkError> {
         let stdin = &mut self.stdin;
+        // This session cannot know that one before it had ended its input.
+        if stdin.ended && self.resumed {
+            return Ok(());
+        }
         if stdin.ended && !bytes.is_empty() {
             return Err(LinkError::Broken("sent input after its end"));
         }

@@ -165,8 +165,10 @@ fn declared(workspace: &Registered) -> Result<Vec<OutputRequest>, RunError> {
 
 impl Kept {
     fn open(state: &StateDir, name: &Name) -> Result<Self, RunError> {
+        let workspace = Registered::find(state, name)?;
+        workspace.check_rests()?;
         let directory = WorkspaceDir::open(state, name)?;
-        let outputs = declared(&Registered::find(state, name)?)?;
+        let outputs = declared(&workspace)?;
         let image = directory.file("rootfs.ext4");
         let disk =
             Ext4::open(&image).map_err(|source| RunError::Read { image: image.clone(), source })?;

@@ -87,7 +87,8 @@ pub struct RunReport {
     pub rootfs_path: Option<String>,
     /// Its kernel.
     pub kernel_path: Option<String>,
-    /// `stopped`, or `failed` where microagent or the hypervisor did.
+    /// `stopped`, or `failed` where microagent or the hypervisor did; `running` of one that was
+    /// left.
     pub final_state: &'static str,
     /// The channel to a target of the host, where one was asked for.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,6 +152,7 @@ mod tests {
         check(Ending::Command(ExitStatus::Code { code: 7 }), 7);
         check(Ending::Command(ExitStatus::Signal { signal: 9 }), 137);
         check(Ending::Command(ExitStatus::NotStarted { code: 127, message: "".into() }), 127);
+        check(Ending::Left, 0);
         check(Ending::TimedOut, 124);
         check(Ending::Interrupted { signal: 2 }, 130);
         check(Ending::MediationBroken { target: "a:1".into(), reason: "".into() }, 125);

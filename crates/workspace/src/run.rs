@@ -164,9 +164,7 @@ impl<'a> Flow<'a> {
         outputs::prepare(self.request)?;
         self.look_for_target(io).await?;
         let mut prepared = self.prepare(io).await?;
-        if self.tenure == Tenure::Leavable {
-            self.make_workspace(&mut prepared)?;
-        }
+        self.settle_tenure(&mut prepared)?;
         self.build(&prepared, io).await?;
         self.open_channel(io)?;
         self.boot(io).await?;
@@ -217,7 +215,7 @@ impl<'a> Flow<'a> {
         }
         first = first.and(self.take_down(io).await);
         if let Some(directory) = self.directory.take()
-            && let Err(e) = self.keep_or_remove(directory, ending)
+            && let Err(e) = self.keep_or_remove(directory, ending, first.as_ref().err())
         {
             first = first.and(Err(e));
         }

@@ -3,6 +3,7 @@
 #![allow(clippy::panic, clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 use std::fs;
+use std::os::unix::process::ExitStatusExt;
 use std::time::Duration;
 
 use microagent_tests_cli::images::{Busybox, busybox};
@@ -239,21 +240,34 @@ fn a_kept_run_is_left_by_two_keys_and_goes_on() {
 #[test]
 fn a_kept_run_at_a_terminal_is_ended_from_elsewhere() {
     let Some((sandbox, image)) = parts() else { return };
-    for (how, code) in [("halt", 6), ("kill", 143)] {
-        let line = format!("trap 'sleep 2; exit 6' TERM; {WAIT}");
-        let call = run(&sandbox, image, &["-it", "--keep"], &line);
+    let soft = "trap 'exit 6' TERM";
+    let hard = "trap '' TERM INT";
+    for (trap, how, codes) in [
+        (soft, &["halt"][..], &[6][..]),
+        (hard, &["halt", "--force-after", "1"], &[137]),
+        (soft, &["kill"], &[6, 130, 143]),
+        (hard, &["kill"], &[137]),
+    ] {
+        let call = run(&sandbox, image, &["-it", "--keep"], &format!("{trap}; {WAIT}"));
         let name = call.name().to_owned();
         sandbox.keeps(&name);
         let mut pty = Pty::start(call, 24, 80);
         let before = pty.mode();
         pty.wait_for("ready\r\n");
-        sandbox.call(&[how, &name]).output().code(0);
-        let ended = pty.ends().code();
-        assert!(ended == Some(code) || (how, ended) == ("kill", Some(130)), "{how}: {ended:?}");
-        assert_restored(&pty, &before);
+        sandbox.call(how).args(&[&name]).output().code(0);
+        let ended = pty.ends();
+        let killed = ended.signal() == Some(9);
+        let code = ended.code().unwrap_or(137);
+        assert!(codes.contains(&code), "{how:?}: {ended:?} {}", pty.seen());
+        if !killed {
+            assert_restored(&pty, &before);
+        }
         let status = sandbox.call(&["status", "--json", &name]).output().code(0).json();
-        assert_eq!(status["state"], "stopped", "{how}");
-        assert_eq!(mentioning(&sandbox.workspace(&name)), [], "{how}");
+        assert_eq!(status["state"], if killed { "failed" } else { "stopped" }, "{how:?}");
+        assert_eq!(mentioning(&sandbox.workspace(&name)), [], "{how:?}");
+        let events = sandbox.call(&["events", &name]).output().code(0).stdout();
+        let last = events.lines().last().unwrap_or_default();
+        assert!(last.contains("stopped") || last.contains("failed"), "{how:?}: {events}");
         sandbox.call(&["delete", &name]).output().code(0);
     }
 }

@@ -149,7 +149,8 @@ fn yes(yes: bool) -> String {
     if yes { "yes".into() } else { "no".into() }
 }
 
-/// What shows how each runs guests, and what is to be known or to be done about a feature, or why it cannot be used and what to do.
+/// What shows how each runs guests, and what is to be known or to be done about a feature; or why
+/// it cannot be used and what to do.
 fn reasons(found: &[Found]) -> String {
     let reason = |one: &Found| match (&one.capabilities, &one.error) {
         (Some(capabilities), _) => {

@@ -31,7 +31,7 @@ pub(crate) async fn connect(args: ConnectArgs, global: &Global) -> Result<u8, Fa
     let terminal = raw.then(terminal::sizes).transpose().map_err(taken)?;
     let input: Box<dyn tokio::io::AsyncRead + Send + Unpin> = match raw {
         true => {
-            terminal::mind_signals().map_err(taken)?;
+            terminal::mind_signals(None).map_err(taken)?;
             terminal::take().map_err(taken)?;
             let keys = Keys { source: tokio::io::stdin(), signals: hangup };
             Box::new(UntilDetached::new(keys))

@@ -64,7 +64,7 @@ fn streams_of(
     let (hangup, signals) = signals::forward_with().map_err(taken)?;
     let terminal = streams.tty.then(terminal::sizes).transpose().map_err(taken)?;
     if streams.raw {
-        terminal::mind_signals().map_err(taken)?;
+        terminal::mind_signals(None).map_err(taken)?;
     }
     Ok(RunIo {
         stdin: streams.stdin.then(|| match streams.raw {

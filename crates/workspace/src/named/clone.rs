@@ -24,6 +24,7 @@ pub async fn clone(tools: &Tools, from: &Name, to: &Name) -> Result<Manifest, Ru
         let message = format!("workspace {from} is {}: its disk is in use", standing.state);
         return Err(RunError::WrongMoment { message, hint });
     }
+    workspace.check_rests()?;
     // Nobody else may begin to use it meanwhile.
     let _held = WorkspaceDir::open(&tools.state, from)?;
     let manifest = workspace.manifest()?.named(to);

@@ -48,6 +48,7 @@ pub async fn copy_out(
         let wanted = Wanted { id: ONLY, path: from, place: &place, umask };
         return fetch(attached.session(), None, &wanted, interrupts).await?.map_err(failed);
     }
+    workspace.check_rests()?;
     let directory = WorkspaceDir::open(state, name)?;
     let image = directory.file(DISK);
     let disk = Ext4::open(&image).map_err(|source| RunError::Read { image, source })?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::lifecycle::State;
 use super::manifest::{Found, Manifest, RestartPolicy};
-use super::standing::Standing;
+use super::standing::{Standing, Told};
 use crate::command::argv;
 use crate::directory::{WorkspaceDir, sweep};
 use crate::events::{Event, Events};
@@ -81,14 +81,15 @@ pub(super) fn make_disk(base: &Path, disk: &Path) -> Result<(), RunError> {
 }
 
 /// Makes a workspace of what a run that is to be kept leaves in its directory: one that has
-/// been set up, and is at rest.
+/// been set up, and is at rest, though its end may have gone wrong.
 pub(crate) fn keep(
     directory: &WorkspaceDir,
     request: &RunRequest,
     found: &Found,
+    error: Option<Told>,
 ) -> Result<(), RunError> {
     let manifest = Manifest::new(request, found.clone(), RestartPolicy::Never);
-    Standing::kept().write(directory.path())?;
+    Standing::kept(error).write(directory.path())?;
     // What has no manifest is no workspace: it comes last.
     manifest.write(directory.path())
 }

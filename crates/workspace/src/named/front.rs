@@ -11,7 +11,7 @@ use microagent_backend::RunDir;
 use microagent_guest_protocol::Token;
 
 use super::create::{DISK, make_disk};
-use super::lifecycle::Step;
+use super::lifecycle::{State, Step};
 use super::manifest::{Found, Manifest, RestartPolicy};
 use super::registered::Registered;
 use super::shim::AgentRecord;
@@ -72,8 +72,14 @@ impl Front {
         self.step(Step::Ready)
     }
 
-    /// Its machine is gone: so is what is there only with one.
-    pub(crate) fn at_rest(self) -> Result<(), RunError> {
+    /// It is written down that it rests: what is there only with a machine goes.
+    pub(crate) fn at_rest(
+        self,
+        directory: &WorkspaceDir,
+        error: Option<&RunError>,
+    ) -> Result<(), RunError> {
+        let error = error.map(|error| crate::error::chain(error));
+        Events::of(directory).add(&Event::State { state: State::Stopped, error });
         let run = self.workspace.run();
         match fs::remove_dir_all(&run) {
             Err(e) if e.kind() != io::ErrorKind::NotFound => {

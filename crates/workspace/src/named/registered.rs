@@ -207,6 +207,21 @@ impl Registered {
         Ok(record.is_some_and(|record| record.at_terminal) && self.shim()?.is_some())
     }
 
+    /// Refuses one whose disk a machine writes to that nobody has any more.
+    ///
+    /// # Errors
+    /// `WrongMoment`; what looking for that meets.
+    pub(crate) fn check_rests(&self) -> Result<(), RunError> {
+        if !self.is_orphaned()? {
+            return Ok(());
+        }
+        let name = &self.name;
+        let message = format!("the shim of {name} was killed, and its machine still runs");
+        let hint =
+            format!("`microagent start {name}` takes it up, `microagent kill {name}` ends it");
+        Err(RunError::WrongMoment { message, hint })
+    }
+
     /// Writes down that this process is its shim.
     pub(crate) fn record_shim(&self) -> Result<(), RunError> {
         self.record(Some(std::process::id()), false)

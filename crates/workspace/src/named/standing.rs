@@ -66,9 +66,9 @@ impl Standing {
         }
     }
 
-    /// That of a run that is kept.
-    pub(crate) fn kept() -> Self {
-        Self { state: State::Stopped, set_up: true, ..Self::created() }
+    /// That of a run that is kept, and of how its end went wrong, if it did.
+    pub(crate) fn kept(error: Option<Told>) -> Self {
+        Self { state: State::Stopped, set_up: true, error, ..Self::created() }
     }
 
     /// That of a copy of a workspace: what was set up in that one is set up in this.

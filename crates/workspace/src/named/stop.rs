@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use microagent_process::Process;
+
 use super::client::ask;
 use super::lifecycle::{State, Step};
 use super::protocol::Ask;
@@ -9,7 +11,12 @@ use super::recover::recover;
 use super::registered::Registered;
 use super::standing::Standing;
 use super::start::{Accept, ShimProgram, StartRequest, start, wait_ready};
+use crate::attend::SIGNAL_GRACE;
+use crate::run::DEADLINE;
 use crate::{Name, RunError, Tools};
+
+/// How long a run at a terminal that is killed may take to give the terminal back.
+const KILL_AFTER: Duration = Duration::from_secs(5);
 
 /// How a workspace is asked to end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,10 +64,12 @@ async fn end(tools: &Tools, name: &Name, how: Ask) -> Result<Standing, RunError>
     if let Some(shim) = workspace.shim()? {
         let forced = matches!(how, Ask::Kill);
         if workspace.is_at_terminal()? {
-            let failed = |e| RunError::state(format!("cannot end the run of {name}"), e);
-            shim.ask_to_end(forced).map_err(failed)?;
-            workspace.ended(&shim).await?;
-            return workspace.standing();
+            end_at_terminal(&workspace, &shim, &how).await?;
+            // It may just have been left: then a shim has it, and was asked for nothing.
+            return match workspace.shim()? {
+                Some(_) => Box::pin(end(tools, name, how)).await,
+                None => at_rest(&workspace, tools).await,
+            };
         }
         let answer = ask::<Standing>(&workspace, how).await;
         match answer {
@@ -74,11 +83,36 @@ async fn end(tools: &Tools, name: &Name, how: Ask) -> Result<Standing, RunError>
         }
         workspace.ended(&shim).await.map_err(|late| answer.err().unwrap_or(late))?;
     }
+    at_rest(&workspace, tools).await
+}
+
+/// How a workspace is whose shim has ended; what that left behind is removed.
+async fn at_rest(workspace: &Registered, tools: &Tools) -> Result<Standing, RunError> {
     let _turn = workspace.turn().await?;
     if workspace.shim()?.is_none() {
-        recover(&workspace, tools).await?;
+        recover(workspace, tools).await?;
     }
     workspace.standing()
+}
+
+/// Ends a run at a terminal as who works there would. Only where that is to be, and does not
+/// help in time, it is killed.
+async fn end_at_terminal(workspace: &Registered, run: &Process, how: &Ask) -> Result<(), RunError> {
+    let failed = |e| RunError::state(format!("cannot end the run of {}", workspace.name()), e);
+    let (patience, forced) = match how {
+        Ask::Kill => (KILL_AFTER, true),
+        Ask::Halt { force_after_ms: Some(limit) } => (Duration::from_millis(*limit), true),
+        _ => (SIGNAL_GRACE + DEADLINE, false),
+    };
+    run.ask_to_end(*how == Ask::Kill).map_err(failed)?;
+    if run.ended_within(patience).await.map_err(failed)? {
+        return Ok(());
+    }
+    if !forced {
+        return Err(RunError::Timeout { what: "the end of its run", limit: patience });
+    }
+    run.kill().map_err(failed)?;
+    workspace.ended(run).await
 }
 
 /// Stops the vCPUs of a workspace. One that is paused already is fine.

@@ -13,6 +13,7 @@ use super::create::DISK;
 use super::manifest::Manifest;
 use super::recover::recover;
 use super::registered::Registered;
+use super::standing::Standing;
 use super::verification::Verification;
 use crate::run::Flow;
 use crate::{Interrupts, Network, RunError, RunIo, RunRequest, Tools};
@@ -71,6 +72,10 @@ async fn come_up(
     flow.check_disks()?;
     let (disk, defaults) = (workspace.file(DISK), manifest.defaults.clone());
     let prepared = flow.prepare_again(disk, defaults, io).await?;
+    // By which what is left of the machine is found, should this process be killed.
+    let standing = Standing::read(workspace.path())?;
+    let found_by = standing.runs_on(&flow.request.supervisor, prepared.choice.backend.name());
+    found_by.write(workspace.path())?;
     flow.build(&prepared, io).await?;
     flow.boot(io).await
 }

@@ -31,7 +31,7 @@ impl Words {
     }
 }
 
-/// What a guest said, in one line that is safe to print.
+/// What a guest said, in one line that is safe to print and not too long.
 pub(crate) fn one_line(text: &str) -> String {
-    text.trim_end().chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.trim_end().chars().take(MAX).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -12,6 +12,7 @@ use super::prepare::Prepared;
 use crate::attend::{Attended, attend};
 use crate::command::{ImageDefaults, exec_request, shell_argv, with_terminal};
 use crate::interrupt::Interrupt;
+use crate::outputs::one_line;
 use crate::{Ending, RunError, RunIo};
 
 /// How long a session may take to tell what it still knows when its machine has ended.
@@ -110,16 +111,21 @@ impl Flow<'_> {
     /// Waits for the command's end, or for what ends the machine under it.
     async fn attend(&self, exec: &Exec, io: &mut RunIo) -> Result<Outcome, RunError> {
         let Some(machine) = &self.machine else { return Err(self.lost("there is no machine")) };
-        tokio::select! {
-            biased;
-            attended = attend(exec, io) => match attended {
-                Attended::Ended(status) => self.status(status, None).await,
-                Attended::Interrupted(interrupt) => Ok(Outcome::Interrupted(interrupt)),
-                Attended::Left => Ok(Outcome::Left),
-            },
-            exit = ended(machine.as_ref()) => {
-                let status = tokio::time::timeout(LAST_WORDS, exec.wait()).await;
-                self.status(status.unwrap_or(Err(SessionError::Lost)), Some(exit)).await
+        loop {
+            let attended = tokio::select! {
+                biased;
+                attended = attend(exec, io) => attended,
+                exit = ended(machine.as_ref()) => {
+                    let status = tokio::time::timeout(LAST_WORDS, exec.wait()).await;
+                    let status = status.unwrap_or(Err(SessionError::Lost));
+                    return self.status(status, Some(exit)).await;
+                }
+            };
+            match attended {
+                Attended::Ended(status) => return self.status(status, None).await,
+                Attended::Interrupted(interrupt) => return Ok(Outcome::Interrupted(interrupt)),
+                Attended::Left if self.front.is_some() => return Ok(Outcome::Left),
+                Attended::Left => io.progress.note("machines of its supervisor cannot be left"),
             }
         }
     }
@@ -143,7 +149,7 @@ impl Flow<'_> {
             (exit, _) => exit,
         };
         let text = match (goodbye, exit) {
-            (Some(reason), _) => format!("it powered itself off ({reason})"),
+            (Some(reason), _) => format!("it powered itself off ({})", one_line(&reason)),
             (None, Some(exit)) => end_text(&exit),
             (None, None) => error.to_string(),
         };

@@ -1,17 +1,26 @@
 //! A run that can be left while its command goes on.
 
-use super::Flow;
+use microagent_machine::Feature;
+
 use super::prepare::Prepared;
+use super::{Flow, Tenure};
 use crate::RunError;
 use crate::directory::WorkspaceDir;
 use crate::named::{Front, ShimProgram};
 
 impl Flow<'_> {
-    /// Makes the workspace before there is a machine: should this process be killed, it is how
-    /// that is found.
-    pub(super) fn make_workspace(&mut self, prepared: &mut Prepared) -> Result<(), RunError> {
-        let Some(found) = &self.found else {
-            return Err(RunError::usage("only a run that is kept can be left"));
+    /// Makes the workspace of a run that can be left, before there is a machine: should this
+    /// process be killed, it is how that is found. Where the supervisor's machines go with who
+    /// made them, the run cannot be left.
+    pub(super) fn settle_tenure(&mut self, prepared: &mut Prepared) -> Result<(), RunError> {
+        if self.tenure != Tenure::Leavable {
+            return Ok(());
+        }
+        let features = &prepared.choice.capabilities.features;
+        let Some(found) = self.found.as_ref().filter(|_| features.contains(&Feature::Detached))
+        else {
+            self.tenure = Tenure::Attached;
+            return Ok(());
         };
         let directory = WorkspaceDir::create(&self.tools.state, &self.request.name)?;
         let directory = self.directory.insert(directory);

@@ -17,7 +17,7 @@ use super::prepare::Prepared;
 use super::{Flow, Tenure};
 use crate::attach::attach;
 use crate::directory::WorkspaceDir;
-use crate::named::{RESULT, durable, keep};
+use crate::named::{RESULT, Told, durable, keep};
 use crate::plan::{RootFiles, RootMode, agent_config, boot, machine_spec};
 use crate::{Ending, RunError, RunIo};
 
@@ -199,12 +199,10 @@ impl Flow<'_> {
         &mut self,
         directory: WorkspaceDir,
         ending: &Result<Ending, RunError>,
+        error: Option<&RunError>,
     ) -> Result<(), RunError> {
         if !self.request.keep || ending.is_err() {
             return directory.remove();
-        }
-        if let Some(front) = self.front.take() {
-            front.at_rest()?;
         }
         if let Some(result) = &self.report.result {
             let file = directory.file(RESULT);
@@ -214,7 +212,12 @@ impl Flow<'_> {
                 .map_err(|e| RunError::state(format!("cannot write {}", file.display()), e))?;
         }
         let Some(found) = &self.found else { return directory.remove() };
-        keep(&directory, self.request, found)
+        keep(&directory, self.request, found, error.map(Told::of))?;
+        // After that: whoever finds nobody who has it finds it at rest.
+        match self.front.take() {
+            Some(front) => front.at_rest(&directory, error),
+            None => Ok(()),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use microagent_vsock::Session;
 
 use super::Flow;
 use super::machine::{end_text, last_lines};
+use crate::outputs::one_line;
 use crate::{RunError, RunIo};
 
 /// How long a guest may write back its disks: all of its memory, to a slow one.
@@ -59,7 +60,7 @@ pub(crate) async fn judge(
 pub(crate) fn heard(told: Option<Vec<String>>) -> Result<(), RunError> {
     match told {
         Some(failures) if failures.is_empty() => Ok(()),
-        Some(failures) => Err(not_written_back(failures.join("; "))),
+        Some(failures) => Err(not_written_back(one_line(&failures.join("; ")))),
         None => Err(not_written_back("it ended without a word of it".into())),
     }
 }
@@ -84,6 +85,9 @@ mod tests {
         check(Some(&[]), Ok(()));
         check(Some(&["cannot write back /: EIO"]), Err("cannot write back /: EIO"));
         check(Some(&["/a: EIO", "/b: EIO"]), Err("/a: EIO; /b: EIO"));
+        check(Some(&["\x1b[2J/: EIO\n"]), Err(" [2J/: EIO"));
+        let long = "x".repeat(1 << 20);
+        check(Some(&[&long]), Err(&long[..2048]));
         check(None, Err("it ended without a word of it"));
     }
 
