@@ -37,6 +37,7 @@ pub(super) async fn visit<T>(
     let manifest = workspace.manifest()?;
     manifest.verification.check(&manifest.origin, &Verification::again(tools, &manifest)?)?;
     let directory = workspace.taken().await?;
+    let before = Standing::read(workspace.path())?;
     RunDir::create(workspace.run())?;
     let request = bare(&manifest)?;
     let mut flow = Flow::borrowed(&request, tools, directory);
@@ -53,7 +54,9 @@ pub(super) async fn visit<T>(
     let run = workspace.run();
     let removed = fs::remove_dir_all(&run)
         .map_err(|e| RunError::state(format!("cannot remove {}", run.display()), e));
-    done.and_then(|done| down.and(removed).map(|()| done))
+    // Only now is there nothing left to be found by what was written down for it.
+    let restored = removed.and_then(|()| before.write(workspace.path()));
+    done.and_then(|done| down.and(restored).map(|()| done))
 }
 
 /// What a start asks for, without all that is not files.
@@ -73,8 +76,8 @@ async fn come_up(
     let (disk, defaults) = (workspace.file(DISK), manifest.defaults.clone());
     let prepared = flow.prepare_again(disk, defaults, io).await?;
     // By which what is left of the machine is found, should this process be killed.
-    let standing = Standing::read(workspace.path())?;
-    let found_by = standing.runs_on(&flow.request.supervisor, prepared.choice.backend.name());
+    let found_by = Standing::read(workspace.path())?;
+    let found_by = found_by.runs_on(&flow.request.supervisor, prepared.choice.backend.name());
     found_by.write(workspace.path())?;
     flow.build(&prepared, io).await?;
     flow.boot(io).await
