@@ -67,7 +67,9 @@ class Scene:
         self.shell.stdout.readline()
 
     def exec(self):
-        self.call("exec", self.name, "/bin/true")
+        # Without a time limit, as one is kept by looking now and then.
+        command = self.command("exec", self.name, "/bin/true")
+        subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True)
 
     def end(self):
         self.echo.close()
