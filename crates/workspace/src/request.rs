@@ -115,6 +115,21 @@ pub struct RunIo {
     pub leave: Option<Leave>,
 }
 
+impl RunIo {
+    /// For what runs no command.
+    pub fn without_streams(interrupts: Interrupts, progress: Arc<dyn Progress>) -> Self {
+        Self {
+            stdin: None,
+            terminal: None,
+            stdout: Box::new(tokio::io::sink()),
+            stderr: Box::new(tokio::io::sink()),
+            interrupts,
+            progress,
+            leave: None,
+        }
+    }
+}
+
 /// How a run is left whose command goes on.
 #[derive(Debug)]
 pub struct Leave {

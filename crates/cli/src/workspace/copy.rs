@@ -18,15 +18,8 @@ use crate::{signals, tools, umask};
 pub(crate) async fn cp(args: CopyArgs, global: &Global) -> Result<u8, Failure> {
     let state = StateDir::peek(tools::state_path(global)?)?;
     let signals = signals::forward().map_err(|e| Failure::other(&e, "cannot take signals"))?;
-    let mut io = RunIo {
-        stdin: None,
-        terminal: None,
-        stdout: Box::new(tokio::io::sink()),
-        stderr: Box::new(tokio::io::sink()),
-        interrupts: Interrupts::new(signals, None),
-        progress: Arc::new(Shown::new(global)),
-        leave: None,
-    };
+    let mut io =
+        RunIo::without_streams(Interrupts::new(signals, None), Arc::new(Shown::new(global)));
     let left_out = match (in_workspace(&args.from), in_workspace(&args.to)) {
         (Some((workspace, path)), None) => {
             let workspace = name(workspace)?;

@@ -35,15 +35,7 @@ pub(crate) async fn create(mut args: CreateArgs, global: &Global) -> Result<u8, 
         Some(Restart::Always) => RestartPolicy::Always,
     };
     let signals = signals::forward().map_err(|e| Failure::other(&e, "cannot take signals"))?;
-    let io = RunIo {
-        stdin: None,
-        terminal: None,
-        stdout: Box::new(tokio::io::sink()),
-        stderr: Box::new(tokio::io::sink()),
-        interrupts: Interrupts::new(signals, None),
-        progress: Arc::new(Shown::new(global)),
-        leave: None,
-    };
+    let io = RunIo::without_streams(Interrupts::new(signals, None), Arc::new(Shown::new(global)));
     let tools = tools::tools(tools::state(global)?)?;
     let created = named::create(&CreateRequest { run, restart }, &tools, io).await?;
     tell(&created, global);
